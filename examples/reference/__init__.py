@@ -1,0 +1,1 @@
+"""What the recipes share: the reference model, its adapters, data and training."""

@@ -1,0 +1,82 @@
+"""Scenes and their text, collated into one batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ross3d import PosedFrames
+
+from .data.scene import Scene
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text side of a batch.
+
+    Attributes:
+        input_ids: (b, t) token ids, visual placeholders included.
+        attention_mask: (b, t) 1 = token, 0 = padding.
+        labels: (b, t) ids that are supervised, -100 elsewhere.
+        coord_positions: (b, c) where ``<coord>`` tokens stand, -1 = none.
+        coord_points: (b, c, 3) the world positions that they mean, metres.
+        ground_positions: (b, q) where ``<ground>`` tokens stand, -1 = none.
+        ground_targets: (b, q, o) True = an object that is meant; none True = no such object.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    coord_positions: Tensor
+    coord_points: Tensor
+    ground_positions: Tensor
+    ground_targets: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b scenes: what they show, which objects they hold, and what is said about them.
+
+    Attributes:
+        frames: the posed views.
+        boxes: (b, o, 6) candidate objects, zero-padded, metres, world frame.
+        objects: (b, o) True = an object, False = padding.
+        text: None = unlabelled scenes.
+    """
+
+    frames: PosedFrames
+    boxes: Tensor
+    objects: Tensor
+    text: Text | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move every tensor."""
+        text = self.text
+        if text is not None:
+            text = Text(*(getattr(text, field.name).to(device) for field in fields(text)))
+        frames, boxes = self.frames.to(device), self.boxes.to(device)
+        return Batch(frames, boxes, self.objects.to(device), text)
+
+    def without_text(self) -> Batch:
+        """The same scenes, unlabelled."""
+        return replace(self, text=None)
+
+
+def stack_scenes(scenes: Sequence[Scene]) -> Batch:
+    """Put scenes with equally many views into one batch, without text.
+
+    Raises:
+        ValueError: if there are no scenes.
+    """
+    if not scenes:
+        raise ValueError("scenes must hold at least one scene; got none")
+    most = max(len(scene.boxes) for scene in scenes)
+    boxes = torch.stack(
+        [torch.nn.functional.pad(s.boxes, (0, 0, 0, most - len(s.boxes))) for s in scenes]
+    )
+    counts = torch.tensor([len(scene.boxes) for scene in scenes])
+    frames = PosedFrames.cat([scene.frames for scene in scenes])
+    return Batch(frames, boxes, torch.arange(most) < counts[:, None])

@@ -1,0 +1,211 @@
+"""Turns of text as token ids: ChatML, what is supervised, where special tokens stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ross3d.core.extras import require
+
+from .data.scene import Turn
+from .text import IGNORE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
+IMAGE, COORD, GROUND = "<image>", "<coord>", "<ground>"
+CHAT_TOKENS = (START, END, IMAGE, COORD, GROUND)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One conversation about one scene.
+
+    Attributes:
+        input_ids: (t) visual placeholders, then text.
+        labels: (t) ids that are supervised, -100 elsewhere.
+        coord_positions: (c) where ``<coord>`` stands, in the order of the turns that hold one.
+        ground_positions: (q) where ``<ground>`` stands, in the order of the grounding turns.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    coord_positions: Tensor
+    ground_positions: Tensor
+
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Build a word-level tokenizer: lower-case words and single punctuation marks.
+
+    Ids are the special tokens, then the words in alphabetical order.
+
+    Args:
+        texts: all text whose words must be known; other words become ``<unk>``.
+
+    Returns:
+        The tokenizer.
+
+    Example:
+        >>> tokenizer = build_tokenizer(["Where is the red chair?"])
+        >>> tokenizer.decode(tokenizer("The chair <ground>")["input_ids"])
+        'the chair <ground>'
+    """
+    tokenizers = require("tokenizers", "hf")
+    normalizer = tokenizers.normalizers.Lowercase()
+    splitter = tokenizers.pre_tokenizers.Sequence(
+        [tokenizers.pre_tokenizers.Whitespace(), tokenizers.pre_tokenizers.Punctuation()]
+    )
+    words = {"user", "assistant"}
+    for text in texts:
+        for token in (PAD, UNKNOWN, *CHAT_TOKENS):
+            text = text.replace(token, " ")
+        pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        words.update(word for word, _ in pieces)
+    vocabulary = {word: i for i, word in enumerate((PAD, UNKNOWN, *CHAT_TOKENS, *sorted(words)))}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    model.normalizer, model.pre_tokenizer = normalizer, splitter
+    tokenizer = require("transformers", "hf").PreTrainedTokenizerFast(
+        tokenizer_object=model, pad_token=PAD, unk_token=UNKNOWN, eos_token=END
+    )
+    add_chat_tokens(tokenizer)
+    return tokenizer
+
+
+def add_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Make the chat's special tokens known to a tokenizer, for example to that of a released host.
+
+    Args:
+        tokenizer: changed in place; tokens that it has keep their ids.
+
+    Returns:
+        Number of tokens that are new: the host's embeddings must have room for ``len(tokenizer)``.
+    """
+    before = len(tokenizer)
+    tokenizer.add_tokens(list(CHAT_TOKENS), special_tokens=True)
+    return len(tokenizer) - before
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn],
+    num_visual: int,
+    *,
+    visual_token: str = IMAGE,
+    supervise: bool = True,
+    answered: bool = True,
+) -> Prompt:
+    """Write a conversation: placeholders, then question and answer of each turn, in ChatML.
+
+    Supervised are the words of answers and the end token after them. A grounding answer is not: its
+    ``<ground>`` is given, and the grounding loss takes the place of the text loss.
+
+    Args:
+        tokenizer: knows the chat's special tokens.
+        turns: at least one.
+        num_visual: number of visual placeholders: m * p, and the host's own extra ones.
+        visual_token: the placeholder.
+        supervise: whether answers are supervised; otherwise all labels are -100.
+        answered: False ends the text where the last answer begins, for generation.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        ValueError: if there are no turns, a question has ``<coord>`` but its turn no point (or the
+            other way round, or two of them), or an answer's ``<ground>`` does not fit its kind.
+
+    Example:
+        >>> tokenizer = build_tokenizer(["what is red ? chair"])
+        >>> prompt = prompt_ids(tokenizer, [Turn("qa", "What is red?", "chair")], 2)
+        >>> tokenizer.decode(prompt.input_ids[2:])
+        '<|im_start|> user what is red ? <|im_end|> <|im_start|> assistant chair <|im_end|>'
+    """
+    if not turns:
+        raise ValueError("turns must hold at least one turn; got none")
+    ids = [tokenizer.convert_tokens_to_ids(visual_token)] * num_visual
+    supervised = [False] * num_visual
+
+    def write(text: str, learned: bool) -> None:
+        new = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids.extend(new)
+        supervised.extend([learned] * len(new))
+
+    for index, turn in enumerate(turns):
+        _check_turn(turn)
+        write(f"{START}user\n{turn.question}{END}\n{START}assistant\n", learned=False)
+        if answered or index < len(turns) - 1:
+            write(f"{turn.answer}{END}", learned=supervise and not _is_grounding(turn))
+            write("\n", learned=False)
+    input_ids = torch.tensor(ids)
+    labels = torch.where(torch.tensor(supervised), input_ids, IGNORE)
+    coords, grounds = (
+        (input_ids == tokenizer.convert_tokens_to_ids(token)).nonzero()[:, 0]
+        for token in (COORD, GROUND)
+    )
+    return Prompt(input_ids, labels, coords, grounds)
+
+
+def collate_text(
+    prompts: Sequence[Prompt], pad_id: int, *, side: Literal["right", "left"] = "right"
+) -> dict[str, Tensor]:
+    """Pad conversations to one length.
+
+    Args:
+        prompts: b conversations.
+        pad_id: the id that pads.
+        side: where the padding goes: "right" for training, "left" for generation.
+
+    Returns:
+        ``input_ids``, ``labels`` and ``attention_mask``, (b, t) each; ``coord_positions`` (b, c)
+        and ``ground_positions`` (b, q) in the padded sequence, -1 where a conversation has fewer.
+
+    Raises:
+        ValueError: if there are no prompts, or ``side`` is neither "right" nor "left".
+
+    Example:
+        >>> tokenizer = build_tokenizer(["a b c"])
+        >>> short, long = (prompt_ids(tokenizer, [Turn("qa", q, "c")], 4) for q in ("a", "a b"))
+        >>> collate_text([short, long], tokenizer.pad_token_id)["input_ids"].shape
+        torch.Size([2, 13])
+    """
+    if not prompts:
+        raise ValueError("prompts must hold at least one prompt; got none")
+    if side not in ("right", "left"):
+        raise ValueError(f'side must be "right" or "left"; got {side!r}')
+    longest = max(len(prompt.input_ids) for prompt in prompts)
+    shifts = [longest - len(p.input_ids) if side == "left" else 0 for p in prompts]
+    coords = [p.coord_positions + shift for p, shift in zip(prompts, shifts, strict=True)]
+    grounds = [p.ground_positions + shift for p, shift in zip(prompts, shifts, strict=True)]
+    return {
+        "input_ids": _stack([p.input_ids for p in prompts], pad_id, side),
+        "labels": _stack([p.labels for p in prompts], IGNORE, side),
+        "attention_mask": _stack([torch.ones_like(p.input_ids) for p in prompts], 0, side),
+        "coord_positions": _stack(coords, -1),
+        "ground_positions": _stack(grounds, -1),
+    }
+
+
+def _is_grounding(turn: Turn) -> bool:
+    return turn.kind in ("grounding", "multi_grounding")
+
+
+def _check_turn(turn: Turn) -> None:
+    for name, text, token, wanted in (
+        ("question", turn.question, COORD, int(turn.point is not None)),
+        ("question", turn.question, GROUND, 0),
+        ("answer", turn.answer, COORD, 0),
+        ("answer", turn.answer, GROUND, int(_is_grounding(turn))),
+    ):
+        if text.count(token) != wanted:
+            raise ValueError(f"{name} must be text with {wanted} {token}; got {text!r}")
+
+
+def _stack(rows: Sequence[Tensor], value: int, side: str = "right") -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(
+        rows, batch_first=True, padding_value=value, padding_side=side
+    )

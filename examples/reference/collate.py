@@ -1,0 +1,89 @@
+"""Scenes with their turns, as one batch of a model's tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .batch import Batch, Text, stack_scenes
+from .chat import IMAGE, collate_text, prompt_ids
+from .data.scene import Scene
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class SceneCollator:
+    """Write each scene's turns as one conversation, and pad scenes to one batch.
+
+    Args:
+        tokenizer: of the language model, with the chat's special tokens.
+        num_visual: visual placeholders of a prompt: m * p and the host's extra ones.
+        visual_token: the placeholder.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        num_visual: int,
+        *,
+        visual_token: str = IMAGE,
+    ) -> None:
+        self.tokenizer, self.num_visual, self.visual_token = tokenizer, num_visual, visual_token
+
+    def __call__(self, scenes: Sequence[Scene]) -> Batch:
+        """Collate for training: answers are there, padding is on the right.
+
+        Scenes without turns make an unlabelled batch; a batch is all labelled or all not.
+
+        Raises:
+            ValueError: if some scenes of the batch have turns and others have none.
+        """
+        labelled = [bool(scene.turns) for scene in scenes]
+        if any(labelled) != all(labelled):
+            raise ValueError(f"scenes must all have turns, or none of them; got {labelled}")
+        batch = stack_scenes(scenes)
+        return replace(batch, text=self._text(scenes, True)) if all(labelled) else batch
+
+    def questions(self, scenes: Sequence[Scene]) -> Batch:
+        """Collate for generation: the last turn is unanswered, padding is on the left."""
+        return replace(stack_scenes(scenes), text=self._text(scenes, False))
+
+    @property
+    def stop(self) -> dict[str, int]:
+        """Options of ``generate`` that end an answer where the tokenizer ends one."""
+        tokenizer = self.tokenizer
+        return {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+
+    def decode(self, ids: Tensor) -> str:
+        """The words of an answer, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def _text(self, scenes: Sequence[Scene], answered: bool) -> Text:
+        prompts = [
+            prompt_ids(
+                self.tokenizer,
+                scene.turns,
+                self.num_visual,
+                visual_token=self.visual_token,
+                answered=answered,
+            )
+            for scene in scenes
+        ]
+        side = "right" if answered else "left"
+        padded = collate_text(prompts, self.tokenizer.pad_token_id, side=side)
+        coords, grounds = padded["coord_positions"], padded["ground_positions"]
+        points = torch.zeros(*coords.shape, 3)
+        objects = max(len(scene.boxes) for scene in scenes)
+        targets = torch.zeros(*grounds.shape, objects, dtype=torch.bool)
+        for row, scene in enumerate(scenes):
+            pointed = [turn.point for turn in scene.turns if turn.point is not None]
+            points[row, : len(pointed)] = torch.tensor(pointed).reshape(-1, 3)
+            asked = [turn.objects for turn in scene.turns if turn.kind.endswith("grounding")]
+            for query, meant in enumerate(asked[: grounds.shape[1]]):
+                targets[row, query, list(meant)] = True
+        return Text(**padded, coord_points=points, ground_targets=targets)

@@ -1,0 +1,1 @@
+"""Scenes for the recipes: generated rooms and posed RGB-D scans."""

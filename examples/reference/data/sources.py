@@ -1,0 +1,170 @@
+"""Where training scenes and held-out scenes come from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from .rooms import generate_room, room_scene
+from .scannet import ScanNetScans
+from .scene import Scene, Turn
+from .text import object_turns, vocabulary
+
+HELD_OUT_ROOMS = 1_000_000
+"""Seed of the first held-out room; training never gets there."""
+
+
+class Source(Protocol):
+    """Scenes of one kind. Every scene is a function of its index: runs can be resumed anywhere.
+
+    Attributes:
+        name: of the data, for the report.
+        hidden: views at the end of a held-out scene that the model must not see.
+    """
+
+    name: str
+    hidden: int
+
+    def train(self, index: int) -> Scene:
+        """Scene number ``index`` of an endless stream."""
+        ...
+
+    def held_out(self, index: int) -> Scene:
+        """Scene number ``index`` of those that training never sees."""
+        ...
+
+    def turns(self, index: int) -> tuple[Turn, ...]:
+        """Questions and answers about training scene ``index``, without its pictures."""
+        ...
+
+    def words(self) -> Iterator[str]:
+        """Text that holds every word that questions and answers use."""
+        ...
+
+
+class RoomSource:
+    """Generated rooms; the held-out ones are other rooms.
+
+    Args:
+        views: posed views per room.
+        size: pixels of a view.
+        turns: questions per room.
+        hidden: views to be hidden of a held-out room.
+        seed: of the stream.
+    """
+
+    name = "generated rooms"
+
+    def __init__(self, *, views: int, size: int, turns: int, hidden: int, seed: int = 0) -> None:
+        self.views, self.size, self.count, self.hidden = views, size, turns, hidden
+        self.first = seed * 10_000_000
+
+    def train(self, index: int) -> Scene:
+        """See Source; the stream never repeats a room before it reaches the held-out ones."""
+        return self._room(self.first + index % HELD_OUT_ROOMS)
+
+    def held_out(self, index: int) -> Scene:
+        """See Source."""
+        return self._room(self.first + HELD_OUT_ROOMS + index)
+
+    def turns(self, index: int) -> tuple[Turn, ...]:
+        """See Source."""
+        seed = self.first + index % HELD_OUT_ROOMS
+        return object_turns(generate_room(seed).objects, seed=seed, count=self.count)
+
+    def words(self) -> Iterator[str]:
+        """See Source."""
+        yield from vocabulary()
+
+    def _room(self, seed: int) -> Scene:
+        return room_scene(seed, views=self.views, size=self.size, turns=self.count)
+
+
+class ScanSource:
+    """Scans in the ScanNet layout.
+
+    Training scenes are random subsets of a scan's frames. Where the data has a train and a val split,
+    the held-out scenes are the scans of val; otherwise every eighth frame of each scan is held out,
+    and a held-out scene shows training frames and hides held-out ones.
+
+    Args:
+        data: folder, or the name of a shipped scan.
+        views: posed views per scene.
+        size: pixels of a view.
+        turns: questions per scene.
+        hidden: views to be hidden of a held-out scene.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, data: str, *, views: int, size: int, turns: int, hidden: int, seed: int = 0
+    ) -> None:
+        self.scans = ScanNetScans(data, views=views, size=size, turns=0)
+        self.name, self.views, self.count, self.hidden = data, views, turns, hidden
+        self.seed = seed
+        splits = self.scans.splits
+        both = {"train", "val"} <= set(splits)
+        scans = range(len(splits))
+        self._train = [i for i in scans if not both or splits[i] == "train"]
+        self._held_out = [i for i in scans if not both or splits[i] == "val"]
+        self._step = 1 if both else 8
+
+    def train(self, index: int) -> Scene:
+        """See Source."""
+        rng = random.Random(f"{self.seed}/train/{index}")
+        scan = self._train[index % len(self._train)]
+        seen = self._frames(scan, held_out=False)
+        return self._scene(scan, sorted(rng.sample(seen, self._enough(scan, seen))), rng)
+
+    def held_out(self, index: int) -> Scene:
+        """See Source."""
+        rng = random.Random(f"{self.seed}/held out/{index}")
+        scan = self._held_out[index % len(self._held_out)]
+        hidden = rng.sample(self._frames(scan, held_out=True), self.hidden)
+        seen = [i for i in self._frames(scan, held_out=self._step == 1) if i not in hidden]
+        visible = sorted(rng.sample(seen, self._enough(scan, seen, self.views - self.hidden)))
+        return self._scene(scan, visible + hidden, rng)
+
+    def turns(self, index: int) -> tuple[Turn, ...]:
+        """See Source."""
+        scan = self._train[index % len(self._train)]
+        return object_turns(self.scans.objects(scan), seed=index, count=self.count)
+
+    def words(self) -> Iterator[str]:
+        """See Source."""
+        yield from vocabulary()
+        for index in range(64 * len(self.scans)):
+            for turn in object_turns(
+                self.scans.objects(index % len(self.scans)), seed=index, count=16
+            ):
+                yield turn.question
+                yield turn.answer
+
+    def _frames(self, scan: int, *, held_out: bool) -> list[int]:
+        total = self.scans.num_frames(scan)
+        if self._step == 1:
+            return list(range(total))
+        return [i for i in range(total) if (i % self._step == self._step // 2) == held_out]
+
+    def _enough(self, scan: int, frames: list[int], wanted: int | None = None) -> int:
+        wanted = self.views if wanted is None else wanted
+        if len(frames) < wanted:
+            name = self.scans.names[scan]
+            raise ValueError(f"views must be at most the {len(frames)} frames of {name}; got {wanted}")
+        return wanted
+
+    def _scene(self, scan: int, frames: list[int], rng: random.Random) -> Scene:
+        scene = self.scans.scene(scan, frames=torch.tensor(frames))
+        turns = object_turns(scene.objects, seed=rng.randrange(2**31), count=self.count)
+        return Scene(scene.name, scene.frames, scene.boxes, scene.objects, turns, scene.instances)
+
+
+def open_source(
+    data: str, *, views: int, size: int, turns: int, hidden: int, seed: int = 0
+) -> Source:
+    """Open ``--data``: "rooms" generates them, anything else is a scan folder or a shipped scan."""
+    options = {"views": views, "size": size, "turns": turns, "hidden": hidden, "seed": seed}
+    return RoomSource(**options) if data == "rooms" else ScanSource(data, **options)

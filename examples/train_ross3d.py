@@ -1,0 +1,139 @@
+"""Train a ROSS3D: text, grounding, and the reconstruction of hidden views and of the room from above.
+
+python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
+python examples/train_ross3d.py --data furnished_room    the scan that ships with the examples
+python examples/train_ross3d.py --data ROOT              scans in the ScanNet layout
+python examples/train_ross3d.py --out RUN --resume       go on with a run that was stopped
+python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta device, and stop
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from reference.build import build_model, trainable
+from reference.chat import build_tokenizer
+from reference.collate import SceneCollator
+from reference.data.sources import open_source
+from reference.evaluation import held_out_losses
+from reference.presets import PRESETS
+from reference.results import write_results
+from reference.run import RunFolder, load_checkpoint
+from reference.sizes import size_table
+from reference.training import StepDataset, batches, draw_mask, learning_rate, step_generators
+from tqdm import tqdm
+
+
+def parse() -> argparse.Namespace:
+    """Read the options; a resumed run keeps its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="rooms", help="rooms, furnished_room, or a scan folder")
+    parser.add_argument("--preset", default="tiny", choices=sorted(PRESETS))
+    parser.add_argument("--out", default=None, help="run folder (default: runs/DATA)")
+    parser.add_argument("--steps", type=int, default=None, help="optimiser steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
+    parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
+    parser.add_argument("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
+    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--sizes", action="store_true", help="print the preset's sizes and stop")
+    args = parser.parse_args()
+    args.out = args.out or f"runs/{Path(args.data).name}"
+    config = Path(args.out, "config.json")
+    if args.resume and config.exists():
+        saved = json.loads(config.read_text())["options"]
+        args = argparse.Namespace(**{**vars(args), **saved})
+    return args
+
+
+def main() -> None:
+    """Train, then show what was learned."""
+    args = parse()
+    preset = PRESETS[args.preset]
+    if args.sizes:
+        print(size_table(preset))
+        return
+    preset = replace(preset, steps=args.steps or preset.steps)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    accelerator = Accelerator()
+    hidden = max(1, round(preset.views * preset.mask_ratio))
+    source = open_source(
+        args.data,
+        views=preset.views,
+        size=preset.image_size,
+        turns=preset.turns,
+        hidden=hidden,
+        seed=args.seed,
+    )
+    tokenizer = build_tokenizer(source.words())
+    model = build_model(
+        preset,
+        tokenizer,
+        vae=args.vae,
+        context=args.context,
+        target_coords=not args.no_target_coords,
+    )
+    collate = SceneCollator(tokenizer, model.num_visual(preset.views))
+    optimizer = torch.optim.AdamW(trainable(model), lr=preset.lr, weight_decay=0.0)
+
+    run = RunFolder(args.out, resume=args.resume)
+    options = {k: v for k, v in vars(args).items() if k not in ("resume", "out", "sizes")}
+    config = {"options": options, "preset": asdict(preset)}
+    start = 0
+    if checkpoint := run.latest_checkpoint():
+        start = load_checkpoint(checkpoint, model, optimizer, config=config)["step"]
+    run.truncate(start)
+    run.write_json("config.json", config)
+
+    ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
+    dataset = StepDataset(source.train, collate, preset.batch, **ranks)
+    numbers = range(start * preset.accumulate, preset.steps * preset.accumulate)
+    loader = batches(dataset, numbers, workers=args.workers)
+    judged = [collate([source.held_out(i) for i in range(preset.batch)]).to(accelerator.device)]
+    model, optimizer = accelerator.prepare(model, optimizer)
+    bare = accelerator.unwrap_model(model)
+    main_process = accelerator.is_main_process
+
+    progress = tqdm(range(start, preset.steps), initial=start, total=preset.steps, unit="step")
+    for step in progress:
+        row: dict[str, float] = {}
+        for micro in range(preset.accumulate):
+            batch = next(loader).to(accelerator.device)
+            mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
+            masked = draw_mask(
+                batch, preset.mask_ratio, preset.every, step=step, generator=mask_draw
+            )
+            losses = model(batch, masked, step=step, generator=noise_draw)
+            accelerator.backward(sum(losses.values()) / preset.accumulate)
+            for name, loss in losses.items():
+                row[name] = row.get(name, 0.0) + float(loss) / preset.accumulate
+        accelerator.clip_grad_norm_(trainable(bare), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, preset.steps, preset.lr)
+        optimizer.step()
+        optimizer.zero_grad()
+        progress.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
+        done = step + 1
+        if main_process and (done % 50 == 0 or done == preset.steps):
+            figures = held_out_losses(bare, judged, hidden)
+            row |= {f"heldout/{name}": value for name, value in figures.items()}
+        if main_process:
+            run.log({"step": step, **row})
+            if done % args.save_every == 0 or done == preset.steps:
+                run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
+    if main_process:
+        write_results(run, bare, source, collate, config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""ross3d: teach a multimodal language model 3-D by letting it reconstruct what it sees.
+
+Posed RGB-D **frames** become **visual tokens**; some **views** are **masked**; the language model turns the
+tokens into **hidden states**; a **pretext task** names the **targets**; a **tokenizer** turns targets into
+**latents**; a **denoiser** recovers the latents under a **condition** pooled from the hidden states.
+
+Shapes, everywhere: ``b`` scenes, ``m`` views per scene, ``p`` patch tokens per view, ``t`` sequence length,
+``d`` width, ``k`` targets per scene, ``c h w`` latent channels and size, ``g = h*w`` latent cells,
+``o`` objects, ``s`` pixels of a square picture.
+
+Conventions, everywhere:
+
+- cameras are OpenCV's (x right, y down, z forward); ``poses`` are camera-to-world 4x4; world z is up; metres;
+- depth is z along the optical axis in metres, 0 = unknown;
+- intrinsics are 3x3, in pixels of *these* images; pixel centres lie at integers, so resizing by s moves a
+  coordinate to ``(c + 0.5) * s - 0.5``;
+- images are RGB in [0, 1]; boxes are axis-aligned ``(x, y, z, dx, dy, dz)``, centre and full size;
+- booleans are named after what True means: ``masked`` = hidden from the language model (the paper's M is the
+  complement), ``valid`` = depth is known, ``observed`` = seen from some view.
+"""
+
+from ross3d.core.attention import attention
+from ross3d.core.dct import DCTTokenizer
+from ross3d.core.diffusion import DDPMLoss, add_noise, alphas_cumprod
+from ross3d.core.dit import ConditionedDiT
+from ross3d.core.embedding import grid_sincos, sincos, sincos_points
+from ross3d.core.extras import require
+from ross3d.core.features import FeatureTokenizer
+from ross3d.core.flow import FlowMatchingLoss
+from ross3d.core.objective import Denoiser, Objective
+from ross3d.core.pooler import QueryPooler
+from ross3d.core.regression import RegressionLoss
+from ross3d.core.sampling import sample
+from ross3d.core.shapes import check_shape
+from ross3d.core.tokenizer import PixelTokenizer, Tokenizer
+from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
+from ross3d.core.vae import VAETokenizer
+from ross3d.geometry.bev import BEV, BEVRenderer, bev_to_world, cell_coords, world_to_bev
+from ross3d.geometry.boxes import box_corners, box_iou, points_in_boxes
+from ross3d.geometry.camera import (
+    camera_rays,
+    crop_intrinsics,
+    project,
+    scale_intrinsics,
+    unproject,
+)
+from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.patches import depth_patch_coords, patch_coords, patch_points, patch_rays
+from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
+from ross3d.geometry.sampling import uniform_frames
+from ross3d.heads.grounding import GroundingHead, grounding_loss
+from ross3d.heads.objects import pool_objects
+from ross3d.heads.selection import select_boxes
+from ross3d.pretext.conditioner import Conditioner
+from ross3d.pretext.masking import ViewMasker, sample_view_mask
+from ross3d.pretext.reconstruction import Reconstruction, ReconstructionLoss
+from ross3d.pretext.schedule import Schedule
+from ross3d.pretext.targets import PretextTask, Targets, select_views
+from ross3d.pretext.tasks import CrossViewTask, DepthTask, GlobalViewTask, VanillaTask
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BEV",
+    "BEVRenderer",
+    "Conditioner",
+    "ConditionedDiT",
+    "CrossViewTask",
+    "DCTTokenizer",
+    "DDPMLoss",
+    "Denoiser",
+    "DepthTask",
+    "FeatureTokenizer",
+    "FlowMatchingLoss",
+    "GlobalViewTask",
+    "GroundingHead",
+    "Objective",
+    "PixelTokenizer",
+    "PosedFrames",
+    "PositionAwareEncoder",
+    "PretextTask",
+    "QueryPooler",
+    "Reconstruction",
+    "ReconstructionLoss",
+    "RegressionLoss",
+    "Schedule",
+    "Targets",
+    "Tokenizer",
+    "VAETokenizer",
+    "VanillaTask",
+    "ViewMasker",
+    "add_noise",
+    "alphas_cumprod",
+    "attention",
+    "bev_to_world",
+    "box_corners",
+    "box_iou",
+    "camera_rays",
+    "cell_coords",
+    "check_shape",
+    "crop_intrinsics",
+    "depth_patch_coords",
+    "discretise",
+    "gather_tokens",
+    "grid_sincos",
+    "grounding_loss",
+    "patch_coords",
+    "patch_points",
+    "patch_rays",
+    "points_in_boxes",
+    "pool_objects",
+    "project",
+    "require",
+    "rotary_positions",
+    "sample",
+    "sample_view_mask",
+    "scale_intrinsics",
+    "scatter_tokens",
+    "select_boxes",
+    "select_views",
+    "sincos",
+    "sincos_points",
+    "token_positions",
+    "uniform_frames",
+    "unproject",
+    "world_to_bev",
+]

@@ -1,0 +1,1 @@
+"""Blocks that know nothing of scenes: shapes, attention, tokens, pooling, denoising, tokenizers."""

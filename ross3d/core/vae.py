@@ -1,0 +1,130 @@
+"""Latents of a frozen variational autoencoder, such as FLUX's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ross3d.core.extras import require
+from ross3d.core.shapes import check_shape
+from ross3d.core.tokenizer import latent_size, pack, unpack
+
+
+class VAETokenizer:
+    """Latents of a diffusers ``AutoencoderKL``, (sample - shift) * scaling, packed 2x2.
+
+    The paper's teacher is FLUX's VAE: 64 channels at stride 16 after packing. The VAE is frozen and
+    no part of your model: this is no ``nn.Module``, so that ``parameters()``, ``state_dict()``,
+    ``train()`` and ``bfloat16()`` of its owner leave it alone. It follows its input's device.
+
+    Args:
+        vae: an ``AutoencoderKL``, with or without its decoder; switched to eval and frozen.
+        pack: cells of pack x pack latents become one, in ``pixel_unshuffle`` order (paper: 2).
+        sample: True = draw from the posterior (paper); False = its mode, fit for a cache.
+
+    Raises:
+        ValueError: if ``pack`` is less than 1.
+
+    Attributes:
+        channels: latent channels C after packing.
+        stride: pixels per latent cell after packing.
+    """
+
+    def __init__(self, vae: Any, *, pack: int = 2, sample: bool = True) -> None:
+        if pack < 1:
+            raise ValueError(f"pack must be at least 1; got {pack}")
+        self.vae = vae.eval().requires_grad_(False)
+        self.pack, self.sample = pack, sample
+        self.channels: int = vae.config.latent_channels * pack * pack
+        self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1) * pack
+        self._scaling: float = vae.config.scaling_factor
+        self._shift: float = vae.config.shift_factor or 0.0
+        self._load: Callable[[], Any] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        *,
+        subfolder: str | None = None,
+        pack: int = 2,
+        sample: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> VAETokenizer:
+        """Load a VAE with diffusers, without its decoder until a picture is asked for.
+
+        Args:
+            path: a folder, or a repository of the Hugging Face Hub.
+            subfolder: where the VAE is inside it, often ``"vae"``.
+            pack: see the class.
+            sample: see the class.
+            dtype: of the VAE's weights.
+
+        Returns:
+            The tokenizer. Its first ``decode`` loads the decoder, and keeps it.
+
+        Raises:
+            ImportError: if diffusers is not installed.
+        """
+        autoencoder = require("diffusers", "vae").AutoencoderKL
+        load = partial(autoencoder.from_pretrained, path, subfolder=subfolder, torch_dtype=dtype)
+        vae = load()
+        vae.decoder = None
+        tokenizer = cls(vae, pack=pack, sample=sample)
+        tokenizer._load = load
+        return tokenizer
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Encode (n, 3, H, W) images in [0, 1] to (n, C, H/stride, W/stride) latents.
+
+        Args:
+            images: (n, 3, H, W) RGB in [0, 1]; sides divisible by the stride.
+            generator: source of the posterior's draws, on any device.
+
+        Returns:
+            (n, C, H/stride, W/stride) float32, channel c * 4 + dy * 2 + dx, without history.
+
+        Raises:
+            ValueError: if a side is not divisible by the stride, so that latents cannot be packed.
+        """
+        h, w = latent_size(images, self.stride)
+        if images.shape[0] == 0:  # group normalisation refuses empty batches
+            return images.new_zeros((0, self.channels, h, w), dtype=torch.float32)
+        vae = self.vae.to(images.device)
+        with torch.autocast(images.device.type, enabled=False):
+            posterior = vae.encode(images.to(vae.dtype) * 2 - 1).latent_dist
+            latents = posterior.sample(generator) if self.sample else posterior.mode()
+        scaled: Tensor = (latents.float() - self._shift) * self._scaling
+        return pack(scaled, self.pack)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode (n, C, h, w) latents to (n, 3, h*stride, w*stride) images.
+
+        Args:
+            latents: (n, C, h, w).
+
+        Returns:
+            (n, 3, h*stride, w*stride) float32 RGB, not clamped, without history.
+
+        Raises:
+            ValueError: if the number of channels is wrong, or the VAE came without its decoder.
+        """
+        sizes = check_shape("latents", latents, "n c h w", c=self.channels)
+        if latents.shape[0] == 0:
+            sides = sizes["h"] * self.stride, sizes["w"] * self.stride
+            return latents.new_zeros((0, 3, *sides), dtype=torch.float32)
+        if self.vae.decoder is None:
+            if self._load is None:
+                raise ValueError("vae must have its decoder to give pictures; got an encoder only")
+            self.vae.decoder = self._load().decoder.eval().requires_grad_(False)
+        vae = self.vae.to(latents.device)
+        unpacked = unpack(latents, self.pack).float() / self._scaling + self._shift
+        with torch.autocast(latents.device.type, enabled=False):
+            images: Tensor = vae.decode(unpacked.to(vae.dtype)).sample
+        return images.float() / 2 + 0.5

@@ -1,0 +1,1 @@
+"""Posed RGB-D frames, cameras, positions, boxes and bird's-eye views."""

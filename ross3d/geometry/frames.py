@@ -1,0 +1,202 @@
+"""Posed RGB-D frames of a batch of scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ross3d.core.shapes import check_shape
+from ross3d.geometry.camera import crop_intrinsics, full_precision, scale_intrinsics, unproject
+
+
+@dataclass(frozen=True, eq=False)
+class PosedFrames:
+    """M posed RGB-D views of B scenes.
+
+    OpenCV camera axes (x right, y down, z forward), world z up, metres, pixel centres at
+    integers. Construction checks every value, which waits for the device; what the methods derive
+    is not checked again.
+
+    Attributes:
+        images: (b, m, 3, h, w) RGB in [0, 1].
+        depths: (b, m, h, w) depth along the optical axis in metres, 0 = unknown.
+        intrinsics: (b, m, 3, 3) in pixels of these images.
+        poses: (b, m, 4, 4) camera-to-world.
+
+    Raises:
+        ValueError: if shapes, devices or dtypes do not fit, there is no view, an image is not
+            finite, a depth is negative or not finite, intrinsics are not those of a pinhole
+            camera, or a pose is not rigid.
+
+    Example:
+        >>> poses = torch.eye(4).expand(1, 2, 4, 4)
+        >>> frames = PosedFrames(
+        ...     torch.rand(1, 2, 3, 6, 8), torch.ones(1, 2, 6, 8), poses[..., :3, :3], poses
+        ... )
+        >>> frames.world_coords().shape
+        torch.Size([1, 2, 6, 8, 3])
+    """
+
+    images: Tensor
+    depths: Tensor
+    intrinsics: Tensor
+    poses: Tensor
+
+    def __post_init__(self) -> None:
+        sizes = check_shape("images", self.images, "b m 3 h w")
+        check_shape("depths", self.depths, "b m h w", **sizes)
+        check_shape("intrinsics", self.intrinsics, "b m 3 3", **sizes)
+        check_shape("poses", self.poses, "b m 4 4", **sizes)
+        if not sizes["m"]:
+            raise ValueError("images must be of at least one view; got none")
+        for name, values in self._fields().items():
+            if values.device != self.images.device:
+                device = self.images.device
+                raise ValueError(f"{name} must be on {device} as images; got {values.device}")
+            if not values.is_floating_point():
+                raise ValueError(f"{name} must be floating point; got {values.dtype}")
+        if not (torch.compiler.is_compiling() or self.images.is_meta):
+            _check_values(self.images, self.depths, self.intrinsics, self.poses)
+
+    def __len__(self) -> int:
+        """Number of scenes b."""
+        return self.images.shape[0]
+
+    @property
+    def views(self) -> int:
+        """Number of views m of each scene."""
+        return self.images.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def valid(self) -> Tensor:
+        """(b, m, h, w) True where the depth is known."""
+        return self.depths > 0
+
+    def world_coords(self) -> Tensor:
+        """(b, m, h, w, 3) world position of each pixel, metres; the camera centre if not valid."""
+        return unproject(self.depths, self.intrinsics, self.poses)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> PosedFrames:
+        """The same frames on another device."""
+        return _unchecked(
+            *(x.to(device, non_blocking=non_blocking) for x in self._fields().values())
+        )
+
+    def select(self, index: Tensor) -> PosedFrames:
+        """Pick views.
+
+        Args:
+            index: (n,) views to take of every scene, or (b, n) of each scene its own; long.
+
+        Raises:
+            ValueError: if the index has another shape or dtype.
+        """
+        if index.dtype != torch.long or index.ndim not in (1, 2):
+            got = f"{index.dtype} {tuple(index.shape)}"
+            raise ValueError(f"index must be a long tensor of shape (n) or (b n); got {got}")
+        if index.ndim == 1:
+            return _unchecked(*(x[:, index] for x in self._fields().values()))
+        check_shape("index", index, "b n", b=len(self))
+        scene = torch.arange(len(self), device=index.device)[:, None]
+        return _unchecked(*(x[scene, index] for x in self._fields().values()))
+
+    def resize(self, size: tuple[int, int]) -> PosedFrames:
+        """Resize images (bilinear, antialiased) and depths (nearest); the intrinsics follow.
+
+        Args:
+            size: new height and width.
+        """
+        h, w = self.size
+        pixels = full_precision(self.images.flatten(0, 1))
+        pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+        return _unchecked(
+            pixels.view(len(self), self.views, 3, *size).to(self.images.dtype),
+            F.interpolate(self.depths, size, mode="nearest-exact"),
+            scale_intrinsics(self.intrinsics, (size[1] / w, size[0] / h)),
+            self.poses,
+        )
+
+    def crop(self, top: int, left: int, height: int, width: int) -> PosedFrames:
+        """Cut a window out of every view; the intrinsics follow.
+
+        Args:
+            top: first row.
+            left: first column.
+            height: number of rows.
+            width: number of columns.
+
+        Raises:
+            ValueError: if the window is empty or leaves the picture.
+        """
+        h, w = self.size
+        if not (0 <= top < top + height <= h and 0 <= left < left + width <= w):
+            got = f"top {top}, left {left}, {height} x {width}"
+            raise ValueError(f"crop must be a window inside {h} x {w}; got {got}")
+        window = (..., slice(top, top + height), slice(left, left + width))
+        intrinsics = crop_intrinsics(self.intrinsics, top, left)
+        return _unchecked(self.images[window], self.depths[window], intrinsics, self.poses)
+
+    def square(self, size: int) -> PosedFrames:
+        """Resize the shorter side to ``size`` pixels and crop the centre of the longer one."""
+        h, w = self.size
+        height, width = size * h // min(h, w), size * w // min(h, w)
+        resized = self.resize((height, width))
+        return resized.crop((height - size) // 2, (width - size) // 2, size, size)
+
+    @staticmethod
+    def cat(frames: Sequence[PosedFrames]) -> PosedFrames:
+        """Join scenes of equally many, equally large views into one batch.
+
+        Raises:
+            ValueError: if there are none, or their views differ in number or size.
+        """
+        shapes = sorted({tuple(x.images.shape[1:]) for x in frames})
+        if len(shapes) != 1:
+            raise ValueError(f"frames must be of one (m 3 h w); got {shapes}")
+        return _unchecked(
+            *(torch.cat(x) for x in zip(*(f._fields().values() for f in frames), strict=True))
+        )
+
+    def _fields(self) -> dict[str, Tensor]:
+        names = ("images", "depths", "intrinsics", "poses")
+        return {name: getattr(self, name) for name in names}
+
+
+def _unchecked(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor) -> PosedFrames:
+    """Frames derived from checked ones: no second check, no wait for the device."""
+    frames = object.__new__(PosedFrames)
+    frames.__dict__.update(images=images, depths=depths, intrinsics=intrinsics, poses=poses)
+    return frames
+
+
+def _check_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor) -> None:
+    k, pose = full_precision(intrinsics), full_precision(poses)
+    rotation, corner = pose[..., :3, :3], pose.new_tensor([0, 0, 0, 1])
+    skewed = (rotation.mT[..., :, :, None] * rotation[..., None, :, :]).sum(-2) - torch.eye(3).to(
+        pose
+    )
+    lower = torch.stack([k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1], -1)
+    rigid = (skewed.abs().amax((-1, -2)) < 1e-3) & (torch.linalg.det(rotation) > 0)
+    checks = [
+        ("images must be finite", images.isfinite().all()),
+        ("depths must be finite and not negative", (depths.isfinite() & (depths >= 0)).all()),
+        ("intrinsics must be finite", k.isfinite().all()),
+        ("intrinsics must have fx, fy > 0", (k[..., 0, 0] > 0).all() & (k[..., 1, 1] > 0).all()),
+        ("intrinsics must be upper triangular with last row 0 0 1", (lower.abs() < 1e-4).all()),
+        ("poses must be finite", pose.isfinite().all()),
+        ("poses must have last row 0 0 0 1", ((pose[..., 3, :] - corner).abs() < 1e-4).all()),
+        ("poses must be rigid: R^T R = I within 1e-3 and det R = 1", rigid.all()),
+    ]
+    passed = torch.stack([ok for _, ok in checks]).tolist()
+    for (message, _), ok in zip(checks, passed, strict=True):
+        if not ok:
+            raise ValueError(f"{message}; got values that are not")

@@ -1,0 +1,228 @@
+"""Position codes: adding to each visual token where in the world it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from ross3d.core.embedding import sincos
+from ross3d.core.shapes import check_shape
+from ross3d.geometry.camera import full_precision
+
+Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
+_BOUNDS: Bounds = ((-15.0, -15.0, -5.0), (15.0, 15.0, 5.0))
+
+
+def discretise(coords: Tensor, voxel_size: float = 0.1, *, bounds: Bounds = _BOUNDS) -> Tensor:
+    """Bin positions: q = round((clip(x, low, high) - low) / voxel_size), halves to even.
+
+    Args:
+        coords: (..., 3) world positions, metres.
+        voxel_size: width of a bin in metres (released: 0.1).
+        bounds: lowest and highest (x, y, z) in metres; positions outside fall into the outermost
+            bins.
+
+    Returns:
+        (..., 3) long bins, counted from the lower bounds.
+
+    Raises:
+        ValueError: if the shape does not fit.
+
+    Example:
+        >>> discretise(torch.tensor([0.0, 3.14, 9.0])).tolist()
+        [150, 181, 100]
+    """
+    check_shape("coords", coords, "... 3")
+    coords = full_precision(coords)
+    low, high = coords.new_tensor(bounds)
+    bins: Tensor = (torch.clamp(coords, low, high) - low) / voxel_size
+    return bins.round().long()
+
+
+class PositionAwareEncoder(nn.Module):
+    """Add to each visual token a code of where in the world it is.
+
+    Geometry is computed in float32 whatever autocast or the features' dtype.
+
+    Args:
+        dim: width d of the visual tokens.
+        voxel_size: positions are binned to this many metres (released: 0.1); None = metric values.
+        kind: "sincos", without parameters, or "mlp": Linear, LayerNorm, ReLU, Linear.
+        bounds: lowest and highest (x, y, z) of the bins, metres.
+        points: number n of points per token, as :func:`patch_points` gives them; the code's
+            channels are shared out to the points in turn.
+        hidden_dim: width of the MLP (released: 512).
+        temperature: base of the wavelengths of "sincos".
+
+    Raises:
+        ValueError: if the kind is neither of the two, or a number is not positive.
+
+    Example:
+        >>> encoder = PositionAwareEncoder(64)
+        >>> encoder(torch.zeros(1, 2, 4, 64), torch.rand(1, 2, 4, 3)).shape
+        torch.Size([1, 2, 4, 64])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        voxel_size: float | None = 0.1,
+        *,
+        kind: Literal["sincos", "mlp"] = "sincos",
+        bounds: Bounds = _BOUNDS,
+        points: int = 1,
+        hidden_dim: int = 512,
+        temperature: float = 10000.0,
+    ) -> None:
+        super().__init__()
+        if kind not in ("sincos", "mlp"):
+            raise ValueError(f"kind must be 'sincos' or 'mlp'; got {kind!r}")
+        if points < 1 or (voxel_size is not None and voxel_size <= 0):
+            raise ValueError(
+                f"points and voxel_size must be positive; got {points} and {voxel_size}"
+            )
+        if kind == "sincos" and dim < 6 * points:
+            raise ValueError(f"dim must be at least 6 channels per point; got {dim} for {points}")
+        self.dim, self.voxel_size, self.kind = dim, voxel_size, kind
+        self.bounds, self.points, self.temperature = bounds, points, temperature
+        if kind == "mlp":
+            self.first = nn.Linear(3 * points, hidden_dim)
+            self.rest = nn.Sequential(
+                nn.LayerNorm(hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim)
+            )
+
+    def forward(self, visual: Tensor, coords: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Add the code.
+
+        Args:
+            visual: (b, m, p, d) visual tokens.
+            coords: (b, m, p, 3) world position of each, metres, or (b, m, p, n, 3) several.
+            valid: (b, m, p) True where the position is known; elsewhere the token stays as it is.
+                None = everywhere.
+
+        Returns:
+            (b, m, p, d) in the dtype of ``visual``.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        sizes = check_shape("visual", visual, "b m p d", d=self.dim)
+        if coords.ndim == 5:
+            check_shape("coords", coords, "b m p n 3", **sizes, n=self.points)
+        else:
+            check_shape("coords", coords, "b m p 3", **sizes)
+            coords = repeat(coords, "b m p c -> b m p n c", n=self.points)
+        if valid is not None:
+            check_shape("valid", valid, "b m p", **sizes)
+        return visual + self._encode(coords, valid, visual.dtype)
+
+    def code(self, coords: Tensor) -> Tensor:
+        """The code alone, for a coordinate in the text or a box centre.
+
+        Args:
+            coords: (..., 3) world positions, metres; an encoder of several points repeats each.
+
+        Returns:
+            (..., dim) in float32 (float64 for float64 positions).
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        check_shape("coords", coords, "... 3")
+        coords = full_precision(coords)
+        return self._encode(repeat(coords, "... c -> ... n c", n=self.points), None, coords.dtype)
+
+    def _encode(self, coords: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Tensor:
+        if self.kind == "mlp":
+            return _masked(self._mlp(coords).to(dtype), valid)
+        if self.voxel_size is not None:
+            bins = discretise(coords, self.voxel_size, bounds=self.bounds)
+            if sum(self._num_bins) <= bins.shape[:-2].numel():
+                return self._look_up(bins, valid, dtype)
+            coords = bins.to(full_precision(coords).dtype)
+        block = sincos(full_precision(coords), self._axis_dim, temperature=self.temperature)
+        code = F.pad(block.flatten(-3), (0, self.dim - 3 * self.points * self._axis_dim))
+        return _masked(code.to(dtype), valid)
+
+    def _look_up(self, bins: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Codes from one table per axis: far fewer sines than tokens have."""
+        places = full_precision(torch.arange(max(self._num_bins), device=bins.device))
+        table = sincos(places, self._axis_dim, temperature=self.temperature).to(dtype)
+        table = F.pad(table, (0, 0, 0, 1))  # a last row of zeros, for positions that are not known
+        if valid is not None:
+            bins = torch.where(valid[..., None, None], bins, len(table) - 1)
+        code = F.embedding(bins, table).flatten(-3)
+        return F.pad(code, (0, self.dim - code.shape[-1]))
+
+    def _mlp(self, coords: Tensor) -> Tensor:
+        if self.voxel_size is not None:
+            coords = discretise(coords, self.voxel_size, bounds=self.bounds)
+        weight, bias = full_precision(self.first.weight), full_precision(self.first.bias)
+        values = rearrange(coords.to(weight.dtype), "... n c -> ... (n c)")
+        # Written out, as autocast would round bins above 256 in a Linear.
+        hidden = (values[..., None, :] * weight).sum(-1) + bias
+        code: Tensor = self.rest(hidden.to(self.first.weight.dtype))
+        return code
+
+    @property
+    def _axis_dim(self) -> int:
+        return self.dim // (3 * self.points)
+
+    @property
+    def _num_bins(self) -> list[int]:
+        voxel_size = self.voxel_size or 1.0
+        return [
+            round((high - low) / voxel_size) + 1 for low, high in zip(*self.bounds, strict=True)
+        ]
+
+
+def rotary_positions(
+    coords: Tensor,
+    positions: Tensor,
+    length: int,
+    *,
+    valid: Tensor | None = None,
+    voxel_size: float = 0.1,
+    bounds: Bounds = _BOUNDS,
+) -> Tensor:
+    """Three rotary position streams for a language model with multimodal RoPE: x, y, z.
+
+    A visual token's three positions are the bins of its world coordinates; every other token has
+    its running index three times, which is ordinary RoPE.
+
+    Args:
+        coords: (b, m, p, 3) world position of each visual token, metres.
+        positions: (b, m, p) long index of each visual token in the sequence.
+        length: sequence length t.
+        valid: (b, m, p) True where the position is known; elsewhere the running index stays. None
+            = everywhere.
+        voxel_size: width of a bin in metres.
+        bounds: lowest and highest (x, y, z) of the bins, metres.
+
+    Returns:
+        (3, b, t) long.
+
+    Raises:
+        ValueError: if a shape does not fit.
+
+    Example:
+        >>> rotary_positions(torch.zeros(1, 1, 2, 3), torch.tensor([[[1, 2]]]), 4)[2].tolist()
+        [[0, 50, 50, 3]]
+    """
+    sizes = check_shape("coords", coords, "b m p 3")
+    check_shape("positions", positions, "b m p", **sizes)
+    bins = discretise(coords, voxel_size, bounds=bounds)
+    if valid is not None:
+        check_shape("valid", valid, "b m p", **sizes)
+        bins = torch.where(valid[..., None], bins, positions[..., None])
+    running = torch.arange(length, device=coords.device).repeat(3, sizes["b"], 1)
+    where = repeat(positions, "b m p -> c b (m p)", c=3)
+    return running.scatter(2, where, rearrange(bins, "b m p c -> c b (m p)"))
+
+
+def _masked(code: Tensor, valid: Tensor | None) -> Tensor:
+    return code if valid is None else torch.where(valid[..., None], code, 0)

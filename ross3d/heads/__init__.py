@@ -1,0 +1,1 @@
+"""Heads that read objects: pooling and grounding."""

@@ -1,0 +1,1 @@
+"""Masked views, pretext tasks and the reconstruction loss."""

@@ -1,0 +1,98 @@
+"""Which views are hidden, and what the language model sees in their place."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ross3d.core.shapes import check_shape
+
+
+def sample_view_mask(
+    batch: int, views: int, ratio: float = 0.25, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw which views of each scene are hidden.
+
+    Exactly ``views - floor(views * (1 - ratio))`` views of every scene are hidden (rounding hides
+    more), but never all of them. The paper's mask M is the complement: there 1 means visible.
+
+    Args:
+        batch: number of scenes b.
+        views: number of views m of each scene.
+        ratio: share of hidden views, 0 <= ratio < 1 (paper: 0.25).
+        generator: where the random numbers come from; the result is on its device.
+
+    Returns:
+        masked (b, m) bool: True = hidden.
+
+    Raises:
+        ValueError: if ``batch`` is negative, ``views`` is not positive, or ``ratio`` is outside [0, 1).
+
+    Example:
+        >>> sample_view_mask(2, 32).sum(dim=1).tolist()
+        [8, 8]
+    """
+    if batch < 0:
+        raise ValueError(f"batch must be at least 0; got {batch}")
+    if views < 1:
+        raise ValueError(f"views must be at least 1; got {views}")
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError(f"ratio must be in [0, 1), so that a view stays visible; got {ratio}")
+    visible = max(1, math.floor(views * (1.0 - ratio) + 1e-9))
+    device = "cpu" if generator is None else generator.device
+    order = torch.rand(batch, views, generator=generator, device=device).argsort(dim=1)
+    return order >= visible
+
+
+class ViewMasker(nn.Module):
+    """Replace every token of the hidden views by one learned vector (T_i, Eq. 4).
+
+    It comes before the position code, so a hidden view still says where its surfaces are, but not
+    what they look like.
+
+    Args:
+        dim: width d of the visual tokens.
+
+    Example:
+        >>> masker = ViewMasker(8)
+        >>> masker(torch.zeros(2, 4, 9, 8), sample_view_mask(2, 4)).shape
+        torch.Size([2, 4, 9, 8])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.randn(dim) / math.sqrt(dim))
+
+    def forward(self, visual: Tensor, masked: Tensor) -> Tensor:
+        """Hide the masked views.
+
+        Args:
+            visual: (b, m, p, d) visual tokens.
+            masked: (b, m) bool, True = hidden.
+
+        Returns:
+            (b, m, p, d) visual tokens, in the dtype of ``visual``.
+
+        Raises:
+            ValueError: if a shape is wrong, or ``masked`` is not boolean.
+        """
+        sizes = check_shape("visual", visual, "b m p d", d=self.mask_token.shape[0])
+        check_mask(masked, b=sizes["b"], m=sizes["m"])
+        return torch.where(masked[..., None, None], self.mask_token.to(visual.dtype), visual)
+
+
+def check_mask(masked: Tensor, **sizes: int) -> None:
+    """Check that a view mask is boolean and of shape (b, m).
+
+    Args:
+        masked: (b, m) bool, True = hidden.
+        **sizes: the expected b and m.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    check_shape("masked", masked, "b m", **sizes)
+    if masked.dtype != torch.bool:
+        raise ValueError(f"masked must be boolean, True = hidden; got {masked.dtype}")

@@ -1,0 +1,236 @@
+"""The reconstruction loss: hidden states in, one scalar per pretext task out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ross3d.core.diffusion import DDPMLoss
+from ross3d.core.objective import Objective
+from ross3d.core.sampling import sample
+from ross3d.core.shapes import check_shape
+from ross3d.core.tokenizer import Tokenizer
+from ross3d.geometry.frames import PosedFrames
+from ross3d.pretext.conditioner import Conditioner, Context
+from ross3d.pretext.masking import check_mask
+from ross3d.pretext.schedule import Schedule
+from ross3d.pretext.targets import PretextTask, Targets
+
+T = TypeVar("T")
+
+
+class Reconstruction(NamedTuple):
+    """Pictures that were sampled back.
+
+    Attributes:
+        images: (b, k, 3, s, s) what the denoiser made of the condition, values in [0, 1].
+        round_trip: (b, k, 3, s, s) the targets, encoded and decoded: the best that is possible.
+        targets: the truth, its weight and its places.
+    """
+
+    images: Tensor
+    round_trip: Tensor
+    targets: Targets
+
+
+class ReconstructionLoss(nn.Module):
+    """L_3D: recover each task's targets from the language model's hidden states (Eqs. 3, 6, 7).
+
+    Per task, learned queries read the context (a Conditioner), and the shared denoiser recovers the
+    targets' latents under that condition (Eq. 8).
+
+    Args:
+        tasks: name -> pretext task, for example ``{"cross_view": CrossViewTask()}``.
+        tokenizer: F, turns pictures into latents; it is frozen, only its outputs are used.
+        denoiser: one ConditionedDiT for all tasks, or one per task under the tasks' names. Its width
+            is that of the condition.
+        context_dim: width D of the hidden states.
+        objective: how the denoiser is trained (paper: DDPM with a cosine schedule; the default).
+        context: which hidden states the queries read: those of the ``"visible"`` views (the released
+            model), of ``"all"`` views, or of each target's ``"own"`` view. A target that is no view,
+            such as the bird's-eye view, reads all of them under ``"own"``.
+        target_coords: tell the queries where each latent cell of their target lies in the world.
+            False makes all targets of a scene share one condition, as the released model does.
+        weights: factor of each task's loss (default 1).
+        schedules: when each task takes part (default: every step).
+        heads: attention heads of the poolers.
+
+    Raises:
+        ValueError: if ``tasks`` is empty, a name of ``weights``, ``schedules`` or ``denoiser`` is not a
+            task, a task's size does not fit the tokenizer's stride, or ``context`` is unknown.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, PretextTask],
+        tokenizer: Tokenizer,
+        denoiser: nn.Module | Mapping[str, nn.Module],
+        *,
+        context_dim: int,
+        objective: Objective | None = None,
+        context: Context = "all",
+        target_coords: bool = True,
+        weights: Mapping[str, float] | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
+        heads: int = 16,
+    ) -> None:
+        super().__init__()
+        if not tasks:
+            raise ValueError("tasks must name at least one pretext task; got none")
+        self.tasks, self.tokenizer = dict(tasks), tokenizer
+        self.weights = {**dict.fromkeys(tasks, 1.0), **known_names("weights", weights, tasks)}
+        self.schedules = {
+            **dict.fromkeys(tasks, Schedule()),
+            **known_names("schedules", schedules, tasks),
+        }
+        self.objective = DDPMLoss() if objective is None else objective
+        per_task = isinstance(denoiser, Mapping)
+        denoisers = dict(denoiser) if per_task else {"shared": denoiser}
+        if per_task and set(denoisers) != set(tasks):
+            raise ValueError(f"denoiser must have the names {sorted(tasks)}; got {sorted(denoisers)}")
+        self.denoisers = nn.ModuleDict(denoisers)
+        self.conditioners = nn.ModuleDict()
+        for name, task in tasks.items():
+            if task.size % tokenizer.stride:
+                raise ValueError(
+                    f"size of {name} must be a multiple of the tokenizer's stride "
+                    f"{tokenizer.stride}; got {task.size}"
+                )
+            dim = self.denoiser(name).dim
+            cells = (task.size // tokenizer.stride) ** 2
+            self.conditioners[name] = Conditioner(
+                cells, context_dim, dim, heads, context=context, target_coords=target_coords
+            )
+
+    def denoiser(self, name: str) -> nn.Module:
+        """Return the denoiser of a task."""
+        return self.denoisers[name if name in self.denoisers else "shared"]
+
+    def forward(
+        self,
+        hidden: Tensor,
+        frames: PosedFrames,
+        masked: Tensor,
+        *,
+        step: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the loss of every task.
+
+        A task that does not take part (nothing hidden, or not scheduled) has a loss of exactly 0, in
+        the graph: every parameter still gets a gradient.
+
+        Args:
+            hidden: (b, m, p, D) hidden states of the visual tokens.
+            frames: the posed views that were seen.
+            masked: (b, m) bool, True = hidden from the language model.
+            step: optimiser step, for the schedules; None = every task takes part.
+            generator: of the timesteps and the noise.
+
+        Returns:
+            Name -> scalar, weighted by the task's weight.
+
+        Raises:
+            ValueError: if a shape is wrong, or no view of a scene is visible.
+        """
+        sizes = check_shape("hidden", hidden, "b m p d")
+        check_mask(masked, b=sizes["b"], m=sizes["m"])
+        losses = {}
+        for name, task in self.tasks.items():
+            active = step is None or self.schedules[name].active(step)
+            targets = task(frames, masked) if active else no_targets(task, frames)
+            z0 = self.latents(targets.images)
+            weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), z0.shape[-2:])
+            condition = self.conditioners[name](hidden, masked, targets)
+            denoiser = self.denoiser(name)
+            loss = self.objective(denoiser, z0, condition, weight, generator=generator)
+            losses[name] = self.weights[name] * loss
+        return losses
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        hidden: Tensor,
+        frames: PosedFrames,
+        masked: Tensor,
+        *,
+        steps: int = 50,
+        method: str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Reconstruction]:
+        """Sample every task's pictures back from the hidden states.
+
+        Args:
+            hidden: (b, m, p, D) hidden states of the visual tokens.
+            frames: the posed views that were seen.
+            masked: (b, m) bool, True = hidden from the language model.
+            steps: denoiser evaluations per picture.
+            method: sampler, see :func:`ross3d.sample`; None = the objective's own.
+            generator: of the first noise.
+
+        Returns:
+            Name -> sampled pictures, the tokenizer's round trip, and the targets.
+
+        Raises:
+            ValueError: as in the forward pass.
+        """
+        sizes = check_shape("hidden", hidden, "b m p d")
+        check_mask(masked, b=sizes["b"], m=sizes["m"])
+        pictures = {}
+        for name, task in self.tasks.items():
+            targets = task(frames, masked)
+            b, k = targets.images.shape[:2]
+            z0 = self.latents(targets.images)
+            condition = self.conditioners[name](hidden, masked, targets)
+            sampled = z0
+            if k:
+                sampled = sample(
+                    self.objective,
+                    self.denoiser(name),
+                    condition,
+                    tuple(z0.shape),
+                    steps=steps,
+                    method=method,
+                    generator=generator,
+                )
+            decoded = [self.pictures(z, targets.images) for z in (sampled, z0)]
+            pictures[name] = Reconstruction(*decoded, targets)
+        return pictures
+
+    @torch.no_grad()
+    def latents(self, images: Tensor) -> Tensor:
+        """Encode (b, k, 3, s, s) pictures into latents (b*k, C, h, w)."""
+        if not images.numel():
+            h, w = (side // self.tokenizer.stride for side in images.shape[-2:])
+            return images.new_zeros(0, self.tokenizer.channels, h, w)
+        return self.tokenizer.encode(images.flatten(0, 1)).float()
+
+    def pictures(self, latents: Tensor, like: Tensor) -> Tensor:
+        """Decode latents (b*k, C, h, w) into pictures (b, k, 3, s, s) in [0, 1]."""
+        if not like.numel():
+            return like
+        return self.tokenizer.decode(latents).clamp(0, 1).unflatten(0, like.shape[:2])
+
+
+def no_targets(task: PretextTask, frames: PosedFrames) -> Targets:
+    """Targets of a task that does not take part: k = 0."""
+    images = frames.images.new_zeros(frames.images.shape[0], 0, 3, task.size, task.size)
+    return Targets(images=images, weight=images[:, :, 0])
+
+
+def known_names(
+    argument: str, values: Mapping[str, T] | None, tasks: Mapping[str, PretextTask]
+) -> dict[str, T]:
+    """Check that a mapping's keys are names of tasks.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    unknown = sorted(set(values or ()) - set(tasks))
+    if unknown:
+        raise ValueError(f"{argument} must use the names {sorted(tasks)}; got {unknown}")
+    return dict(values or {})
