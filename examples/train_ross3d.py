@@ -1,4 +1,4 @@
-"""Train a ROSS3D: text, grounding, and the reconstruction of hidden views and of the room from above.
+"""Train a ROSS3D: text, grounding, and reconstruction of hidden views and of the room from above.
 
 python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
 python examples/train_ross3d.py --data furnished_room    the scan that ships with the examples
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from reference.build import build_model, trainable
+from reference.build import build_model, parameter_groups
 from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import open_source
@@ -44,7 +44,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument(
+        "--evaluate", type=int, default=48, help="held-out scenes judged at the end"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on, with the run's own options")
     parser.add_argument("--sizes", action="store_true", help="print the preset's sizes and stop")
     args = parser.parse_args()
     args.out = args.out or f"runs/{Path(args.data).name}"
@@ -84,16 +87,20 @@ def main() -> None:
         target_coords=not args.no_target_coords,
     )
     collate = SceneCollator(tokenizer, model.num_visual(preset.views))
-    optimizer = torch.optim.AdamW(trainable(model), lr=preset.lr, weight_decay=0.0)
+    groups = parameter_groups(model, preset)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
 
-    run = RunFolder(args.out, resume=args.resume)
     options = {k: v for k, v in vars(args).items() if k not in ("resume", "out", "sizes")}
     config = {"options": options, "preset": asdict(preset)}
-    start = 0
-    if checkpoint := run.latest_checkpoint():
-        start = load_checkpoint(checkpoint, model, optimizer, config=config)["step"]
-    run.truncate(start)
-    run.write_json("config.json", config)
+    main_process, start = accelerator.is_main_process, 0
+    with accelerator.main_process_first():
+        run = RunFolder(args.out, resume=args.resume or not main_process)
+        if checkpoint := run.latest_checkpoint():
+            start = load_checkpoint(checkpoint, model, optimizer, config=config)["step"]
+        if main_process:
+            run.truncate(start)
+            run.write_json("config.json", config)
+            print(f"{source.name} -> {run.path}, {accelerator.device}, {args.threads} thread(s)")
 
     ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
     dataset = StepDataset(source.train, collate, preset.batch, **ranks)
@@ -102,24 +109,28 @@ def main() -> None:
     judged = [collate([source.held_out(i) for i in range(preset.batch)]).to(accelerator.device)]
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
-    main_process = accelerator.is_main_process
 
-    progress = tqdm(range(start, preset.steps), initial=start, total=preset.steps, unit="step")
+    progress = tqdm(
+        range(start, preset.steps),
+        initial=start,
+        total=preset.steps,
+        unit="step",
+        disable=not main_process,
+    )
     for step in progress:
         row: dict[str, float] = {}
         for micro in range(preset.accumulate):
             batch = next(loader).to(accelerator.device)
             mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
-            masked = draw_mask(
-                batch, preset.mask_ratio, preset.every, step=step, generator=mask_draw
-            )
+            ratio, every = preset.mask_ratio, preset.every
+            masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw)
             losses = model(batch, masked, step=step, generator=noise_draw)
             accelerator.backward(sum(losses.values()) / preset.accumulate)
             for name, loss in losses.items():
                 row[name] = row.get(name, 0.0) + float(loss) / preset.accumulate
-        accelerator.clip_grad_norm_(trainable(bare), 1.0)
+        accelerator.clip_grad_norm_(model.parameters(), preset.clip)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, preset.steps, preset.lr)
+            group["lr"] = learning_rate(step, preset.steps, group["peak"])
         optimizer.step()
         optimizer.zero_grad()
         progress.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
@@ -132,7 +143,9 @@ def main() -> None:
             if done % args.save_every == 0 or done == preset.steps:
                 run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
     if main_process:
-        write_results(run, bare, source, collate, config)
+        figures = write_results(run, bare, source, collate, config, scenes=args.evaluate)
+        print(*(f"{name:<26}{value:10.3f}" for name, value in figures.items()), sep="\n")
+        print(f"pictures and figures: {run.path / 'report.html'}")
 
 
 if __name__ == "__main__":

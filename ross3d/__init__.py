@@ -1,22 +1,24 @@
 """ross3d: teach a multimodal language model 3-D by letting it reconstruct what it sees.
 
-Posed RGB-D **frames** become **visual tokens**; some **views** are **masked**; the language model turns the
-tokens into **hidden states**; a **pretext task** names the **targets**; a **tokenizer** turns targets into
-**latents**; a **denoiser** recovers the latents under a **condition** pooled from the hidden states.
+Posed RGB-D **frames** become **visual tokens**; some **views** are **masked**; the language model
+turns the tokens into **hidden states**; a **pretext task** names the **targets**; a **tokenizer**
+turns targets into **latents**; a **denoiser** recovers the latents under a **condition** pooled
+from the hidden states.
 
-Shapes, everywhere: ``b`` scenes, ``m`` views per scene, ``p`` patch tokens per view, ``t`` sequence length,
-``d`` width, ``k`` targets per scene, ``c h w`` latent channels and size, ``g = h*w`` latent cells,
-``o`` objects, ``s`` pixels of a square picture.
+Shapes, everywhere: ``b`` scenes, ``m`` views per scene, ``p`` patch tokens per view, ``t`` sequence
+length, ``d`` width, ``k`` targets per scene, ``c h w`` latent channels and size, ``g = h*w`` latent
+cells, ``o`` objects, ``s`` pixels of a square picture.
 
 Conventions, everywhere:
 
-- cameras are OpenCV's (x right, y down, z forward); ``poses`` are camera-to-world 4x4; world z is up; metres;
+- cameras are OpenCV's (x right, y down, z forward); ``poses`` are camera-to-world 4x4; world z is
+  up; metres;
 - depth is z along the optical axis in metres, 0 = unknown;
-- intrinsics are 3x3, in pixels of *these* images; pixel centres lie at integers, so resizing by s moves a
-  coordinate to ``(c + 0.5) * s - 0.5``;
+- intrinsics are 3x3, in pixels of *these* images; pixel centres lie at integers, so resizing by s
+  moves a coordinate to ``(c + 0.5) * s - 0.5``;
 - images are RGB in [0, 1]; boxes are axis-aligned ``(x, y, z, dx, dy, dz)``, centre and full size;
-- booleans are named after what True means: ``masked`` = hidden from the language model (the paper's M is the
-  complement), ``valid`` = depth is known, ``observed`` = seen from some view.
+- booleans are named after what True means: ``masked`` = hidden from the language model (the paper's
+  M is the complement), ``valid`` = depth is known, ``observed`` = seen from some view.
 """
 
 from ross3d.core.attention import attention
@@ -63,8 +65,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BEV",
     "BEVRenderer",
-    "Conditioner",
     "ConditionedDiT",
+    "Conditioner",
     "CrossViewTask",
     "DCTTokenizer",
     "DDPMLoss",

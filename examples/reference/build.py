@@ -18,8 +18,8 @@ from ross3d import (
     ReconstructionLoss,
     Tokenizer,
     VAETokenizer,
+    require,
 )
-from ross3d.core.extras import require
 
 from .chat import IMAGE
 from .lmm import LlavaOnevisionLMM
@@ -141,6 +141,14 @@ def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def trainable(model: nn.Module) -> list[torch.nn.Parameter]:
-    """The parameters that an optimiser should get."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def parameter_groups(model: Ross3D, preset: Preset) -> list[dict[str, object]]:
+    """Group what trains for an optimiser: each group with its ``peak`` learning rate."""
+    fresh = {id(p) for p in model.reconstruction.parameters()}
+    trains = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trains if id(p) not in fresh], "peak": preset.lr},
+        {
+            "params": [p for p in trains if id(p) in fresh],
+            "peak": preset.lr * preset.denoiser_lr,
+        },
+    ]

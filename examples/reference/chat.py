@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from ross3d.core.extras import require
+from ross3d import require
 
 from .data.scene import Turn
 from .text import IGNORE
@@ -29,12 +29,14 @@ class Prompt:
     Attributes:
         input_ids: (t) visual placeholders, then text.
         labels: (t) ids that are supervised, -100 elsewhere.
+        segments: (t) 0 for the visual placeholders, 1, 2, ... for the turns.
         coord_positions: (c) where ``<coord>`` stands, in the order of the turns that hold one.
         ground_positions: (q) where ``<ground>`` stands, in the order of the grounding turns.
     """
 
     input_ids: Tensor
     labels: Tensor
+    segments: Tensor
     coord_positions: Tensor
     ground_positions: Tensor
 
@@ -129,11 +131,13 @@ def prompt_ids(
         raise ValueError("turns must hold at least one turn; got none")
     ids = [tokenizer.convert_tokens_to_ids(visual_token)] * num_visual
     supervised = [False] * num_visual
+    segments = [0] * num_visual
 
     def write(text: str, learned: bool) -> None:
         new = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids.extend(new)
         supervised.extend([learned] * len(new))
+        segments.extend([index + 1] * len(new))
 
     for index, turn in enumerate(turns):
         _check_turn(turn)
@@ -147,7 +151,7 @@ def prompt_ids(
         (input_ids == tokenizer.convert_tokens_to_ids(token)).nonzero()[:, 0]
         for token in (COORD, GROUND)
     )
-    return Prompt(input_ids, labels, coords, grounds)
+    return Prompt(input_ids, labels, torch.tensor(segments), coords, grounds)
 
 
 def collate_text(
@@ -161,8 +165,9 @@ def collate_text(
         side: where the padding goes: "right" for training, "left" for generation.
 
     Returns:
-        ``input_ids``, ``labels`` and ``attention_mask``, (b, t) each; ``coord_positions`` (b, c)
-        and ``ground_positions`` (b, q) in the padded sequence, -1 where a conversation has fewer.
+        ``input_ids``, ``labels``, ``segments`` (-1 = padding) and ``attention_mask``, (b, t) each;
+        ``coord_positions`` (b, c) and ``ground_positions`` (b, q) in the padded sequence, -1 where
+        a conversation has fewer.
 
     Raises:
         ValueError: if there are no prompts, or ``side`` is neither "right" nor "left".
@@ -184,6 +189,7 @@ def collate_text(
     return {
         "input_ids": _stack([p.input_ids for p in prompts], pad_id, side),
         "labels": _stack([p.labels for p in prompts], IGNORE, side),
+        "segments": _stack([p.segments for p in prompts], -1, side),
         "attention_mask": _stack([torch.ones_like(p.input_ids) for p in prompts], 0, side),
         "coord_positions": _stack(coords, -1),
         "ground_positions": _stack(grounds, -1),

@@ -10,10 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ross3d.core.extras import require
-from ross3d.core.shapes import check_shape
-from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
+from ross3d import check_shape, gather_tokens, require, token_positions
 
+from .segments import segment_attention
 from .text import text_loss
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ class LMM(Protocol):
         *,
         labels: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        segments: Tensor | None = None,
         added: Tensor | None = None,
     ) -> tuple[LMMOutput, Tensor]:
         """Run the language model on visual tokens and text.
@@ -68,6 +68,8 @@ class LMM(Protocol):
             input_ids: (b, t) text with m * p + num_extra placeholders in each row.
             labels: (b, t) token ids, each predicted from the position before; -100 = none.
             attention_mask: (b, t) 1 where a token counts, 0 where it pads; None = all count.
+            segments: (b, t) 0 = scene, 1, 2, ... = independent turns, -1 = padding (see
+                segment_attention); takes the place of ``attention_mask``.
             added: (b, t, d) added to the text embeddings: a position code at ``<coord>``.
 
         Returns:
@@ -88,8 +90,8 @@ class LMM(Protocol):
         ...
 
 
-class _HostLMM(nn.Module, ABC):
-    """What both adapters share: a transformers model ``host`` and one way to read it."""
+class HostLMM(nn.Module, ABC):
+    """What the adapters share: a transformers model ``host`` and one way to read it."""
 
     num_extra = 0
 
@@ -106,13 +108,15 @@ class _HostLMM(nn.Module, ABC):
         *,
         labels: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        segments: Tensor | None = None,
         added: Tensor | None = None,
     ) -> tuple[LMMOutput, Tensor]:
         """Run the language model, as ``LMM.decode`` says."""
         positions = self._positions(visual, input_ids)
-        output = self.host.base_model(
-            **self._inputs(visual, input_ids, added), attention_mask=attention_mask, use_cache=False
-        )
+        inputs = self._inputs(visual, input_ids, added)
+        if segments is not None:
+            attention_mask, inputs["position_ids"] = segment_attention(segments, visual.dtype)
+        output = self.host.base_model(**inputs, attention_mask=attention_mask, use_cache=False)
         hidden = output.last_hidden_state
         head = self.host.get_output_embeddings()
         loss = None if labels is None else text_loss(hidden, labels, head)
@@ -163,7 +167,7 @@ class _HostLMM(nn.Module, ABC):
         """Return the host's arguments that carry the visual tokens and the text."""
 
 
-class LlavaOnevisionLMM(_HostLMM):
+class LlavaOnevisionLMM(HostLMM):
     """LLaVA-OneVision and LLaVA-Video: each view is a frame of a video.
 
     Features go through the host's public ``mm_encoder_outputs`` argument. The host's newline token
@@ -219,31 +223,3 @@ class LlavaOnevisionLMM(_HostLMM):
         placeholder = (input_ids == self.visual_token_id)[..., None]
         embeds = self._embeds(input_ids, added)
         return {"inputs_embeds": embeds.masked_scatter(placeholder, features)}
-
-
-class DecoderLMM(_HostLMM):
-    """Any encoder with any causal language model that takes embeddings: scatter, run, gather.
-
-    Args:
-        encoder: module, images (n, 3, h, w) in [0, 1] -> tokens (n, p, d) of the decoder's width.
-        decoder: causal language model of transformers.
-        visual_token_id: id of the visual placeholder.
-        grid: rows and columns of tokens per view; p = rows * columns.
-    """
-
-    def __init__(
-        self, encoder: nn.Module, decoder: PreTrainedModel, visual_token_id: int, *, grid: Grid
-    ):
-        super().__init__(decoder, visual_token_id, grid)
-        self.encoder = encoder
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Turn images (b, m, 3, h, w) in [0, 1] into visual tokens (b, m, p, d)."""
-        b = check_shape("images", images, "b m 3 h w")["b"]
-        tokens = self.encoder(rearrange(images, "b m c h w -> (b m) c h w"))
-        return rearrange(tokens, "(b m) p d -> b m p d", b=b)
-
-    def _inputs(self, visual: Tensor, input_ids: Tensor, added: Tensor | None) -> dict[str, Any]:
-        embeds = self._embeds(input_ids, added)
-        positions = self._positions(visual, input_ids)
-        return {"inputs_embeds": scatter_tokens(embeds, positions, visual.to(embeds))}

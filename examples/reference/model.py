@@ -60,7 +60,7 @@ class Ross3D(nn.Module):
             generator: of the denoiser's timesteps and noise.
 
         Returns:
-            Name -> scalar: one per pretext task, and ``text`` and ``grounding`` for labelled scenes.
+            Name -> scalar: one per pretext task; ``text`` and ``grounding`` for labelled scenes.
         """
         masked = self.no_mask(batch) if masked is None else masked
         visual = self.see(batch, masked)
@@ -102,6 +102,7 @@ class Ross3D(nn.Module):
             text.input_ids,
             labels=text.labels,
             attention_mask=text.attention_mask,
+            segments=text.segments if bool((text.segments > 1).any()) else None,
             added=self.pointed_at(text),
         )
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from .drawing import SIDE, UNOBSERVED, captioned, fit, grey_out, message, tile, to_image
-from .evaluation import psnr
 from .grounding_picture import Query, grounding_picture
+from .rebuilding import psnr
 
 if TYPE_CHECKING:
     from ross3d import PosedFrames, Reconstruction

@@ -11,7 +11,7 @@ class Preset:
     """Every number of a recipe: the host, the pretext tasks, and how they are trained.
 
     Attributes:
-        host: "scratch" = a LLaVA-OneVision of the sizes below; "paper" = SigLIP so400m and Qwen2-7B.
+        host: "scratch" = a LLaVA-OneVision of the sizes below; "paper" = SigLIP so400m, Qwen2-7B.
         image_size: pixels of the square views that the vision tower sees.
         patch_size: pixels of a vision patch; the language model gets a quarter as many tokens.
         vision_dim: width of the vision tower.
@@ -36,6 +36,9 @@ class Preset:
         turns: questions per scene.
         steps: optimiser steps.
         lr: peak learning rate.
+        denoiser_lr: factor of the rate of denoiser and poolers, which start from nothing.
+        beta2: of Adam; short runs want a short memory.
+        clip: largest norm of the gradient.
     """
 
     host: Literal["scratch", "paper"]
@@ -63,16 +66,19 @@ class Preset:
     turns: int
     steps: int
     lr: float
+    denoiser_lr: float
+    beta2: float
+    clip: float
 
 
 TINY = Preset(
     host="scratch",
     image_size=96,
-    patch_size=8,
+    patch_size=12,
     vision_dim=96,
     vision_layers=2,
     dim=128,
-    layers=4,
+    layers=2,
     heads=4,
     train_tower=True,
     teacher="dct",
@@ -82,15 +88,18 @@ TINY = Preset(
     denoiser_depth=3,
     denoiser_heads=4,
     objective="flow",
-    draws=4,
+    draws=2,
     views=8,
     mask_ratio=0.25,
     every=1,
-    batch=8,
+    batch=4,
     accumulate=1,
-    turns=8,
+    turns=16,
     steps=600,
-    lr=2e-3,
+    lr=6e-4,
+    denoiser_lr=3.0,
+    beta2=0.99,
+    clip=10.0,
 )
 """Two CPU cores, about three minutes."""
 
@@ -110,7 +119,8 @@ SMALL = replace(
     views=16,
     turns=16,
     steps=20_000,
-    lr=5e-4,
+    lr=3e-4,
+    denoiser_lr=1.0,
 )
 """One GPU, hours."""
 
@@ -140,6 +150,9 @@ ROSS3D_7B = Preset(
     turns=1,
     steps=871,
     lr=1e-5,
+    denoiser_lr=1.0,
+    beta2=0.999,
+    clip=1.0,
 )
 """The paper's recipe for eight GPUs: 256 scenes per optimiser step."""
 

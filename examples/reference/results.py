@@ -11,11 +11,12 @@ from .batch import Batch
 from .collate import SceneCollator
 from .data.scene import Scene
 from .data.sources import Source
-from .evaluation import choose, evaluate, hide_last, nearest_views, rebuild
+from .evaluation import choose, evaluate
 from .grounding_picture import Query, grounding_picture
 from .model import Ross3D
 from .pictures import bev_picture, reconstruction_picture, views_picture
 from .plots import losses_picture
+from .rebuilding import hide_last, nearest_views, rebuild
 from .report import write_report
 from .run import RunFolder
 
@@ -65,7 +66,14 @@ def write_results(
 
 
 def write_pictures(
-    run: RunFolder, model: Ross3D, source: Source, collate: SceneCollator, *, scenes: int = 4
+    run: RunFolder,
+    model: Ross3D,
+    source: Source,
+    collate: SceneCollator,
+    *,
+    scenes: int = 4,
+    steps: int = 50,
+    method: str | None = None,
 ) -> list[str]:
     """Write the pictures of the first held-out scenes.
 
@@ -75,6 +83,8 @@ def write_pictures(
         source: of the scenes.
         collate: of the model's tokenizer.
         scenes: how many scenes are shown.
+        steps: denoiser evaluations per picture.
+        method: sampler, see ``ross3d.sample``; None = the objective's own.
 
     Returns:
         The names of the pictures.
@@ -83,7 +93,7 @@ def write_pictures(
     held_out = [source.held_out(i) for i in range(scenes)]
     batch = collate(held_out).to(next(model.parameters()).device)
     masked = hide_last(batch, source.hidden)
-    rebuilt = rebuild(model, batch, masked, steps=50)
+    rebuilt = rebuild(model, batch, masked, steps=steps, method=method)
     pictures: dict[str, Image] = {"views.png": views_picture(batch.frames, masked)}
     if cross := rebuilt.get("cross_view"):
         near = nearest_views(batch.frames, masked, cross.targets.images.shape[-1])

@@ -58,7 +58,11 @@ def batches(dataset: StepDataset, numbers: range, *, workers: int = 1) -> Iterat
     """
     return iter(
         DataLoader(
-            dataset, batch_size=None, sampler=numbers, num_workers=workers, worker_init_fn=one_thread
+            dataset,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            worker_init_fn=one_thread,
         )
     )
 

@@ -17,7 +17,8 @@ def require(module: str, extra: str) -> ModuleType:
         The imported module.
 
     Raises:
-        ImportError: if the module cannot be imported; the message names the command that installs it.
+        ImportError: if the module cannot be imported; the message names the command that installs
+            it.
 
     Example:
         >>> require("math", "mesh").sqrt(4.0)

@@ -8,8 +8,8 @@ import torch
 def check_shape(name: str, x: torch.Tensor, pattern: str, /, **sizes: int) -> dict[str, int]:
     """Check a tensor against a pattern of axis letters and literal sizes.
 
-    A letter stands for any size, but for the same size everywhere; a number stands for itself; a leading
-    ``...`` allows any number of further axes in front.
+    A letter stands for any size, but for the same size everywhere; a number stands for itself; a
+    leading ``...`` allows any number of further axes in front.
 
     Args:
         name: the argument's name, for the message.

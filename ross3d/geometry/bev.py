@@ -115,11 +115,7 @@ class BEVRenderer:
 
     @torch.no_grad()
     def __call__(self, frames: PosedFrames) -> BEV:
-        """Render the scenes.
-
-        Args:
-            frames: b scenes of posed views.
-        """
+        """Render b scenes of posed views."""
         extent, ceiling = self._bounds(frames)
         keys = highest(self._points(frames, extent, ceiling), len(frames), self.size, self.splat)
         image, height = unpack(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ross3d.core.embedding import sincos
 from ross3d.core.shapes import check_shape
-from ross3d.geometry.camera import full_precision
+from ross3d.geometry.camera import full_precision, without_autocast
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 _BOUNDS: Bounds = ((-15.0, -15.0, -5.0), (15.0, 15.0, 5.0))
@@ -118,7 +118,13 @@ class PositionAwareEncoder(nn.Module):
             coords = repeat(coords, "b m p c -> b m p n c", n=self.points)
         if valid is not None:
             check_shape("valid", valid, "b m p", **sizes)
-        return visual + self._encode(coords, valid, visual.dtype)
+        # A compiler fuses the sines into the sum by itself.
+        if self.kind == "sincos" and self.voxel_size and not torch.compiler.is_compiling():
+            bins = discretise(coords, self.voxel_size, bounds=self.bounds)
+            if sum(self._num_bins) <= bins[..., 0, 0].numel():
+                return self._add_from_tables(visual, bins, valid)
+        code = self._encode(coords).to(visual.dtype)
+        return visual + (code if valid is None else torch.where(valid[..., None], code, 0))
 
     def code(self, coords: Tensor) -> Tensor:
         """The code alone, for a coordinate in the text or a box centre.
@@ -127,44 +133,39 @@ class PositionAwareEncoder(nn.Module):
             coords: (..., 3) world positions, metres; an encoder of several points repeats each.
 
         Returns:
-            (..., dim) in float32 (float64 for float64 positions).
+            (..., dim) float32 (float64 for float64 positions; an MLP's own dtype).
 
         Raises:
             ValueError: if the shape does not fit.
         """
         check_shape("coords", coords, "... 3")
+        return self._encode(repeat(full_precision(coords), "... c -> ... n c", n=self.points))
+
+    def _encode(self, coords: Tensor) -> Tensor:
+        """Code (..., dim) of points (..., n, 3)."""
         coords = full_precision(coords)
-        return self._encode(repeat(coords, "... c -> ... n c", n=self.points), None, coords.dtype)
-
-    def _encode(self, coords: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Tensor:
-        if self.kind == "mlp":
-            return _masked(self._mlp(coords).to(dtype), valid)
         if self.voxel_size is not None:
-            bins = discretise(coords, self.voxel_size, bounds=self.bounds)
-            if sum(self._num_bins) <= bins.shape[:-2].numel():
-                return self._look_up(bins, valid, dtype)
-            coords = bins.to(full_precision(coords).dtype)
-        block = sincos(full_precision(coords), self._axis_dim, temperature=self.temperature)
-        code = F.pad(block.flatten(-3), (0, self.dim - 3 * self.points * self._axis_dim))
-        return _masked(code.to(dtype), valid)
+            coords = discretise(coords, self.voxel_size, bounds=self.bounds).to(coords.dtype)
+        if self.kind == "mlp":
+            return self._mlp(coords)
+        code = sincos(coords, self._axis_dim, temperature=self.temperature).flatten(-3)
+        return F.pad(code, (0, self.dim - code.shape[-1]))
 
-    def _look_up(self, bins: Tensor, valid: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Codes from one table per axis: far fewer sines than tokens have."""
-        places = full_precision(torch.arange(max(self._num_bins), device=bins.device))
-        table = sincos(places, self._axis_dim, temperature=self.temperature).to(dtype)
+    def _add_from_tables(self, visual: Tensor, bins: Tensor, valid: Tensor | None) -> Tensor:
+        """Look codes up in one table of all bins: far fewer sines than a code per token."""
+        places = torch.arange(max(self._num_bins), device=bins.device, dtype=torch.float32)
+        table = sincos(places, self._axis_dim, temperature=self.temperature).to(visual.dtype)
         table = F.pad(table, (0, 0, 0, 1))  # a last row of zeros, for positions that are not known
         if valid is not None:
             bins = torch.where(valid[..., None, None], bins, len(table) - 1)
-        code = F.embedding(bins, table).flatten(-3)
-        return F.pad(code, (0, self.dim - code.shape[-1]))
+        with_code: Tensor = _AddRows.apply(visual, table, bins.flatten(-2))  # type: ignore[no-untyped-call]
+        return with_code
 
     def _mlp(self, coords: Tensor) -> Tensor:
-        if self.voxel_size is not None:
-            coords = discretise(coords, self.voxel_size, bounds=self.bounds)
         weight, bias = full_precision(self.first.weight), full_precision(self.first.bias)
         values = rearrange(coords.to(weight.dtype), "... n c -> ... (n c)")
-        # Written out, as autocast would round bins above 256 in a Linear.
-        hidden = (values[..., None, :] * weight).sum(-1) + bias
+        with without_autocast(values.device):  # bfloat16 has no bins above 256
+            hidden = F.linear(values, weight, bias)
         code: Tensor = self.rest(hidden.to(self.first.weight.dtype))
         return code
 
@@ -224,5 +225,23 @@ def rotary_positions(
     return running.scatter(2, where, rearrange(bins, "b m p c -> c b (m p)"))
 
 
-def _masked(code: Tensor, valid: Tensor | None) -> Tensor:
-    return code if valid is None else torch.where(valid[..., None], code, 0)
+class _AddRows(torch.autograd.Function):
+    """Add table rows (r, w) chosen by index (..., a) to the first a * w channels (..., d).
+
+    Written block by block into one copy, with nothing to remember for the gradient.
+    """
+
+    @staticmethod
+    def forward(visual: Tensor, table: Tensor, index: Tensor) -> Tensor:
+        total, width = visual.clone(), table.shape[1]
+        for axis in range(index.shape[-1]):
+            total[..., axis * width : (axis + 1) * width] += table[index[..., axis]]
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None

@@ -19,19 +19,19 @@ Context = Literal["visible", "all", "own"]
 class Conditioner(nn.Module):
     """Pool the language model's outputs into the denoiser's condition (the c of Eq. 8).
 
-    Learned queries, one per latent cell, read the context. Queries that are the same for every target
-    cannot say which view is wanted, so each is told where its cell lies in the world.
+    Learned queries, one per latent cell, read the context. Queries that are the same for every
+    target cannot say which view is wanted, so each is told where its cell lies in the world.
 
     Args:
         num_queries: latent cells g of one target.
         context_dim: width D of the hidden states.
         dim: width d of the condition.
         heads: attention heads.
-        context: which hidden states are read: those of the ``"visible"`` views (the released model),
-            of ``"all"`` views, or of each target's ``"own"`` view. A target that is no view, such as
-            the bird's-eye view, reads all of them under ``"own"``.
-        target_coords: tell the queries where their cells lie. False makes all targets of a scene share
-            one condition, as the released model does.
+        context: which hidden states are read: those of the ``"visible"`` views (the released
+            model), of ``"all"`` views, or of each target's ``"own"`` view. A target that is no
+            view, such as the bird's-eye view, reads all of them under ``"own"``.
+        target_coords: tell the queries where their cells lie. False makes all targets of a scene
+            share one condition, as the released model does.
 
     Raises:
         ValueError: if ``context`` is unknown.

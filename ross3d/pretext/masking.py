@@ -28,7 +28,8 @@ def sample_view_mask(
         masked (b, m) bool: True = hidden.
 
     Raises:
-        ValueError: if ``batch`` is negative, ``views`` is not positive, or ``ratio`` is outside [0, 1).
+        ValueError: if ``batch`` is negative, ``views`` is not positive, or ``ratio`` is outside
+            [0, 1).
 
     Example:
         >>> sample_view_mask(2, 32).sum(dim=1).tolist()

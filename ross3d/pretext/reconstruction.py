@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ross3d.core.diffusion import DDPMLoss
 from ross3d.core.objective import Objective
-from ross3d.core.sampling import sample
+from ross3d.core.sampling import Method, sample
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import Tokenizer
 from ross3d.geometry.frames import PosedFrames
@@ -46,13 +47,13 @@ class ReconstructionLoss(nn.Module):
     Args:
         tasks: name -> pretext task, for example ``{"cross_view": CrossViewTask()}``.
         tokenizer: F, turns pictures into latents; it is frozen, only its outputs are used.
-        denoiser: one ConditionedDiT for all tasks, or one per task under the tasks' names. Its width
-            is that of the condition.
+        denoiser: one ConditionedDiT for all tasks, or one per task under the tasks' names. Its
+            width is that of the condition.
         context_dim: width D of the hidden states.
         objective: how the denoiser is trained (paper: DDPM with a cosine schedule; the default).
-        context: which hidden states the queries read: those of the ``"visible"`` views (the released
-            model), of ``"all"`` views, or of each target's ``"own"`` view. A target that is no view,
-            such as the bird's-eye view, reads all of them under ``"own"``.
+        context: which hidden states the queries read: those of the ``"visible"`` views (the
+            released model), of ``"all"`` views, or of each target's ``"own"`` view. A target that
+            is no view, such as the bird's-eye view, reads all of them under ``"own"``.
         target_coords: tell the queries where each latent cell of their target lies in the world.
             False makes all targets of a scene share one condition, as the released model does.
         weights: factor of each task's loss (default 1).
@@ -60,8 +61,9 @@ class ReconstructionLoss(nn.Module):
         heads: attention heads of the poolers.
 
     Raises:
-        ValueError: if ``tasks`` is empty, a name of ``weights``, ``schedules`` or ``denoiser`` is not a
-            task, a task's size does not fit the tokenizer's stride, or ``context`` is unknown.
+        ValueError: if ``tasks`` is empty, a name of ``weights``, ``schedules`` or ``denoiser`` is
+            not a task, a task's size does not fit the tokenizer's stride, or ``context`` is
+            unknown.
     """
 
     def __init__(
@@ -88,11 +90,13 @@ class ReconstructionLoss(nn.Module):
             **known_names("schedules", schedules, tasks),
         }
         self.objective = DDPMLoss() if objective is None else objective
-        per_task = isinstance(denoiser, Mapping)
-        denoisers = dict(denoiser) if per_task else {"shared": denoiser}
-        if per_task and set(denoisers) != set(tasks):
-            raise ValueError(f"denoiser must have the names {sorted(tasks)}; got {sorted(denoisers)}")
-        self.denoisers = nn.ModuleDict(denoisers)
+        if isinstance(denoiser, nn.Module):
+            denoiser = {"shared": denoiser}
+        elif set(denoiser) != set(tasks):
+            raise ValueError(
+                f"denoiser must have the names {sorted(tasks)}; got {sorted(denoiser)}"
+            )
+        self.denoisers = nn.ModuleDict(denoiser)
         self.conditioners = nn.ModuleDict()
         for name, task in tasks.items():
             if task.size % tokenizer.stride:
@@ -100,7 +104,7 @@ class ReconstructionLoss(nn.Module):
                     f"size of {name} must be a multiple of the tokenizer's stride "
                     f"{tokenizer.stride}; got {task.size}"
                 )
-            dim = self.denoiser(name).dim
+            dim = cast(int, self.denoiser(name).dim)
             cells = (task.size // tokenizer.stride) ** 2
             self.conditioners[name] = Conditioner(
                 cells, context_dim, dim, heads, context=context, target_coords=target_coords
@@ -121,8 +125,8 @@ class ReconstructionLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute the loss of every task.
 
-        A task that does not take part (nothing hidden, or not scheduled) has a loss of exactly 0, in
-        the graph: every parameter still gets a gradient.
+        A task that does not take part (nothing hidden, or not scheduled) has a loss of exactly 0,
+        in the graph: every parameter still gets a gradient.
 
         Args:
             hidden: (b, m, p, D) hidden states of the visual tokens.
@@ -144,7 +148,8 @@ class ReconstructionLoss(nn.Module):
             active = step is None or self.schedules[name].active(step)
             targets = task(frames, masked) if active else no_targets(task, frames)
             z0 = self.latents(targets.images)
-            weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), z0.shape[-2:])
+            h, w = z0.shape[-2:]
+            weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), (h, w))
             condition = self.conditioners[name](hidden, masked, targets)
             denoiser = self.denoiser(name)
             loss = self.objective(denoiser, z0, condition, weight, generator=generator)
@@ -159,7 +164,7 @@ class ReconstructionLoss(nn.Module):
         masked: Tensor,
         *,
         steps: int = 50,
-        method: str | None = None,
+        method: Method | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Reconstruction]:
         """Sample every task's pictures back from the hidden states.
@@ -183,22 +188,21 @@ class ReconstructionLoss(nn.Module):
         pictures = {}
         for name, task in self.tasks.items():
             targets = task(frames, masked)
-            b, k = targets.images.shape[:2]
             z0 = self.latents(targets.images)
             condition = self.conditioners[name](hidden, masked, targets)
-            sampled = z0
-            if k:
+            sampled, (n, c, h, w) = z0, z0.shape
+            if n:
                 sampled = sample(
                     self.objective,
                     self.denoiser(name),
                     condition,
-                    tuple(z0.shape),
+                    (n, c, h, w),
                     steps=steps,
                     method=method,
                     generator=generator,
                 )
-            decoded = [self.pictures(z, targets.images) for z in (sampled, z0)]
-            pictures[name] = Reconstruction(*decoded, targets)
+            images, round_trip = (self.pictures(z, targets.images) for z in (sampled, z0))
+            pictures[name] = Reconstruction(images, round_trip, targets)
         return pictures
 
     @torch.no_grad()
@@ -213,7 +217,8 @@ class ReconstructionLoss(nn.Module):
         """Decode latents (b*k, C, h, w) into pictures (b, k, 3, s, s) in [0, 1]."""
         if not like.numel():
             return like
-        return self.tokenizer.decode(latents).clamp(0, 1).unflatten(0, like.shape[:2])
+        decoded = self.tokenizer.decode(latents).clamp(0, 1)
+        return rearrange(decoded, "(b k) c h w -> b k c h w", b=like.shape[0])
 
 
 def no_targets(task: PretextTask, frames: PosedFrames) -> Targets:

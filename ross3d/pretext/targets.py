@@ -18,7 +18,8 @@ class Targets:
 
     Attributes:
         images: (b, k, 3, s, s) pictures to recover, values in [0, 1].
-        weight: (b, k, s, s) how much each pixel counts; 0 = not at all (unobserved, unknown, padding).
+        weight: (b, k, s, s) how much each pixel counts; 0 = not at all (unobserved, unknown,
+            padding).
         coords: (b, k, g, 3) world position of each of the g = h*w latent cells, metres, row by row;
             None = the condition does not say which target is wanted.
         known: (b, k, g) bool, True where ``coords`` is known; None = everywhere.
@@ -84,8 +85,8 @@ def view_indices(chosen: Tensor) -> tuple[Tensor, Tensor]:
         chosen: (b, m) bool.
 
     Returns:
-        Indices (b, k) long, k = the largest count of chosen views in a scene; and valid (b, k) bool,
-        False where a scene has fewer (the index is then that of another view of the scene).
+        Indices (b, k) long, k = the largest count of chosen views in a scene; and valid (b, k)
+        bool, False where a scene has fewer (the index is then that of another view of the scene).
 
     Example:
         >>> view_indices(torch.tensor([[False, True, True], [True, False, False]]))[1].tolist()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ross3d.geometry.bev import BEV, cell_coords
@@ -171,9 +172,7 @@ def latent_grid(size: int, stride: int) -> tuple[int, int]:
     return size // stride, size // stride
 
 
-def view_targets(
-    frames: PosedFrames, chosen: Tensor, size: int, grid: tuple[int, int]
-) -> Targets:
+def view_targets(frames: PosedFrames, chosen: Tensor, size: int, grid: tuple[int, int]) -> Targets:
     """Make targets of the chosen views, with the world position of each latent cell.
 
     Args:
@@ -211,4 +210,4 @@ def resize(images: Tensor, size: int) -> Tensor:
     flat = F.interpolate(
         images.flatten(0, 1), (size, size), mode="bilinear", align_corners=False, antialias=True
     )
-    return flat.unflatten(0, images.shape[:2])
+    return rearrange(flat, "(b k) c h w -> b k c h w", b=images.shape[0])

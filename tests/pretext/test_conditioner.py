@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scenes import random_frames
+from strategies import make_frames
 
 from ross3d import Conditioner, CrossViewTask, Targets, sample_view_mask
 
+SIZE = (32, 32)
 CONTEXTS = ("visible", "all", "own")
 
 
@@ -14,7 +15,7 @@ def make(context: str, *, coords: bool = True) -> Conditioner:
 
 
 def targets_of(masked: torch.Tensor, seed: int = 0) -> Targets:
-    frames = random_frames(*masked.shape, seed=seed)
+    frames = make_frames(*masked.shape, SIZE, seed=seed)
     return CrossViewTask(32, stride=16)(frames, masked)
 
 

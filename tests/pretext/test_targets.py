@@ -11,7 +11,9 @@ from ross3d.pretext.targets import view_indices
 
 @given(data=st.data(), b=st.integers(1, 3), m=st.integers(1, 6))
 def test_select_views_equals_a_loop(data: st.DataObject, b: int, m: int) -> None:
-    rows = data.draw(st.lists(st.lists(st.booleans(), min_size=m, max_size=m), min_size=b, max_size=b))
+    rows = data.draw(
+        st.lists(st.lists(st.booleans(), min_size=m, max_size=m), min_size=b, max_size=b)
+    )
     chosen, values = torch.tensor(rows).reshape(b, m), torch.randn(b, m, 2, 3)
     taken = select_views(values, chosen)
     assert taken.shape[:2] == (b, max(sum(row) for row in rows))
@@ -28,7 +30,9 @@ def test_select_views_of_nothing_is_empty() -> None:
 
 
 def test_view_indices_are_in_order() -> None:
-    index, valid = view_indices(torch.tensor([[True, False, True, True], [False, True, False, False]]))
+    index, valid = view_indices(
+        torch.tensor([[True, False, True, True], [False, True, False, False]])
+    )
     assert index[0].tolist() == [0, 2, 3]
     assert index[1, 0].item() == 1
     assert valid.tolist() == [[True, True, True], [True, False, False]]

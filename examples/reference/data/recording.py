@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ross3d.geometry.frames import PosedFrames
+from ross3d import PosedFrames
 
 from .images import picture_size, read_colour, read_depth, read_intrinsics, read_labels, read_matrix
 from .infos import ScanInfo

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ross3d.geometry.frames import PosedFrames
-from ross3d.geometry.sampling import uniform_frames
+from ross3d import PosedFrames, uniform_frames
 
 from .infos import SPLITS, read_infos
 from .objects import SceneObjects, match_objects, read_boxes, read_names

@@ -86,9 +86,9 @@ class RoomSource:
 class ScanSource:
     """Scans in the ScanNet layout.
 
-    Training scenes are random subsets of a scan's frames. Where the data has a train and a val split,
-    the held-out scenes are the scans of val; otherwise every eighth frame of each scan is held out,
-    and a held-out scene shows training frames and hides held-out ones.
+    Training scenes are random subsets of a scan's frames. Where the data has a train and a val
+    split, the held-out scenes are the scans of val; otherwise every eighth frame of each scan is
+    held out, and a held-out scene shows training frames and hides held-out ones.
 
     Args:
         data: folder, or the name of a shipped scan.
@@ -117,15 +117,19 @@ class ScanSource:
         rng = random.Random(f"{self.seed}/train/{index}")
         scan = self._train[index % len(self._train)]
         seen = self._frames(scan, held_out=False)
-        return self._scene(scan, sorted(rng.sample(seen, self._enough(scan, seen))), rng)
+        return self._scene(
+            scan, sorted(rng.sample(seen, self._enough(scan, seen, views=self.views))), rng
+        )
 
     def held_out(self, index: int) -> Scene:
         """See Source."""
         rng = random.Random(f"{self.seed}/held out/{index}")
         scan = self._held_out[index % len(self._held_out)]
-        hidden = rng.sample(self._frames(scan, held_out=True), self.hidden)
+        unseen = self._frames(scan, held_out=True)
+        hidden = rng.sample(unseen, self._enough(scan, unseen, hidden=self.hidden))
         seen = [i for i in self._frames(scan, held_out=self._step == 1) if i not in hidden]
-        visible = sorted(rng.sample(seen, self._enough(scan, seen, self.views - self.hidden)))
+        views = self._enough(scan, seen, views=self.views - self.hidden)
+        visible = sorted(rng.sample(seen, views))
         return self._scene(scan, visible + hidden, rng)
 
     def turns(self, index: int) -> tuple[Turn, ...]:
@@ -149,12 +153,13 @@ class ScanSource:
             return list(range(total))
         return [i for i in range(total) if (i % self._step == self._step // 2) == held_out]
 
-    def _enough(self, scan: int, frames: list[int], wanted: int | None = None) -> int:
-        wanted = self.views if wanted is None else wanted
-        if len(frames) < wanted:
-            name = self.scans.names[scan]
-            raise ValueError(f"views must be at most the {len(frames)} frames of {name}; got {wanted}")
-        return wanted
+    def _enough(self, scan: int, frames: list[int], **wanted: int) -> int:
+        """Check that a scan has as many frames as an option wants of it."""
+        ((name, count),) = wanted.items()
+        if len(frames) < count:
+            at_most = f"at most the {len(frames)} frames of {self.scans.names[scan]}"
+            raise ValueError(f"{name} must be {at_most}; got {count}")
+        return count
 
     def _scene(self, scan: int, frames: list[int], rng: random.Random) -> Scene:
         scene = self.scans.scene(scan, frames=torch.tensor(frames))

@@ -59,9 +59,6 @@ def object_turns(
     return tuple(turns.values())
 
 
-
-
-
 def vocabulary() -> list[str]:
     """All words, marks and special words that turns about generated rooms may hold, sorted."""
     words = {"a", "an", "objects", *ANSWERS, *NUMBERS, *COLOURS, *NOUNS, *map(plural, NOUNS)}

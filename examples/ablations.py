@@ -1,0 +1,78 @@
+"""Train the default run with one thing changed at a time, several seeds each, and table the results.
+
+python examples/ablations.py                      which hidden states, and target coordinates on or off
+python examples/ablations.py --seeds 1 --steps 100 --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ARMS = {
+    f"{context}, {'with' if coords else 'without'} target coordinates": [
+        f"--context={context}",
+        *([] if coords else ["--no-target-coords"]),
+    ]
+    for context in ("visible", "all", "own")
+    for coords in (True, False)
+}
+FIGURES = ("cross_view/loss", "cross_view/psnr", "global_view/loss", "global_view/psnr")
+
+
+def train(arm: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
+    """Train one arm with one seed, unless that has been done, and read its figures."""
+    name = arm.replace(",", "").replace(" ", "_")
+    folder = Path(args.out, f"{name}_{seed}")
+    if not (folder / "figures.json").exists():
+        script = Path(__file__).with_name("train_ross3d.py")
+        options = [f"--seed={seed}", f"--out={folder}", f"--data={args.data}", "--threads=1"]
+        if args.steps:
+            options.append(f"--steps={args.steps}")
+        resume = ["--resume"] if (folder / "config.json").exists() else []
+        with (Path(args.out) / f"{folder.name}.log").open("w", encoding="utf-8") as log:
+            command = [sys.executable, str(script), *options, *ARMS[arm], *resume]
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+    return json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    """Write mean and standard deviation over seeds as a Markdown table."""
+    lines = ["| context | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 1) + "|"]
+    for arm, runs in results.items():
+        cells = []
+        for figure in FIGURES:
+            values = [run[figure] for run in runs]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the grid and write ``ablations.md``; finished runs are not repeated."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="rooms")
+    parser.add_argument("--out", default="runs/ablations")
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    args = parser.parse_args()
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    todo = [(arm, seed) for seed in range(args.seeds) for arm in ARMS]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        figures = list(pool.map(lambda run: train(*run, args), todo))
+    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    for (arm, _), run in zip(todo, figures, strict=True):
+        results[arm].append(run)
+    Path(args.out, "ablations.md").write_text(table(results) + "\n", encoding="utf-8")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""One finished run of the main job, for the tests that look at it or load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recipes import SHORT, run_example
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of five steps on generated rooms."""
+    out = tmp_path_factory.mktemp("runs") / "rooms"
+    run_example("train_ross3d.py", *SHORT, "--out", out)
+    return out

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from reference.build import build_model, build_objective, build_teacher, count_parameters, trainable
+from reference.chat import build_tokenizer
+from reference.data.text import vocabulary
+from reference.presets import PRESETS
+from tiny import PRESET, hide, tiny_ross3d
+
+from ross3d import DCTTokenizer, DDPMLoss, FlowMatchingLoss, VAETokenizer
+
+
+def test_a_preset_becomes_a_model() -> None:
+    model = tiny_ross3d().model
+    config = model.lmm.host.config
+    assert config.text_config.hidden_size == PRESET.dim
+    assert config.vision_config.hidden_size == PRESET.vision_dim
+    assert model.lmm.grid == (2, 2)
+    assert {n: t.size for n, t in model.reconstruction.tasks.items()} == {
+        "cross_view": PRESET.view_size,
+        "global_view": PRESET.bev_size,
+    }
+    assert model.reconstruction.denoiser("cross_view") is model.reconstruction.denoiser(
+        "global_view"
+    )
+
+
+def test_the_same_seed_builds_the_same_model() -> None:
+    first, second = (tiny_ross3d(awake=False).model.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_tower_is_frozen_where_the_preset_says_so() -> None:
+    tokenizer = build_tokenizer(vocabulary())
+    model = build_model(replace(PRESET, train_tower=False), tokenizer)
+    assert count_parameters(model)["vision tower"][1] == 0
+    assert count_parameters(tiny_ross3d().model)["vision tower"][1] > 0
+    chosen = {id(parameter) for parameter in trainable(model)}
+    for parameter in model.parameters():
+        assert (id(parameter) in chosen) == parameter.requires_grad
+
+
+@pytest.mark.parametrize("context", ["visible", "all", "own"])
+@pytest.mark.parametrize("target_coords", [True, False])
+def test_options_reach_the_conditioners(context: str, target_coords: bool) -> None:
+    tiny = tiny_ross3d(context=context, target_coords=target_coords)
+    for conditioner in tiny.model.reconstruction.conditioners.values():
+        assert conditioner.context == context
+        assert conditioner.target_coords == target_coords
+    with torch.no_grad():
+        losses = tiny.model(tiny.batch(), hide(2, 4, 1))
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_objectives() -> None:
+    flow = build_objective(replace(PRESET, objective="flow", draws=3))
+    assert isinstance(flow, FlowMatchingLoss)
+    assert flow.draws == 3
+    assert isinstance(build_objective(replace(PRESET, objective="ddpm")), DDPMLoss)
+
+
+def test_teachers() -> None:
+    assert isinstance(build_teacher(PRESET), DCTTokenizer)
+    with torch.device("meta"):
+        flux = build_teacher(PRESETS["ross3d-7b"])
+    assert isinstance(flux, VAETokenizer)
+    assert (flux.channels, flux.stride) == (64, 16)
+
+
+def test_parts_cover_the_model() -> None:
+    model = tiny_ross3d().model
+    counted = sum(total for total, _ in count_parameters(model).values())
+    host = model.lmm.host
+    outside = host.model.image_newline.numel() + host.get_output_embeddings().weight.numel()
+    size = sum(parameter.numel() for parameter in model.parameters())
+    assert size - outside <= counted <= size
+    for total, trained in count_parameters(model).values():
+        assert 0 <= trained <= total

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from recipes import run_example, try_example
+
+PICTURES = ["bev.png", "grounding.png", "reconstruction.png", "views.png"]
+QUICK = ("--scenes", 1, "--steps", 2)
+
+
+def figures(printed: str) -> dict[str, list[str]]:
+    rows = [line.split() for line in printed.splitlines()]
+    return {row[0]: row[1:] for row in rows if row and row[0] in ("cross_view", "global_view")}
+
+
+def test_pictures_and_figures_of_a_run(finished: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in finished.iterdir())
+    printed = run_example("reconstruct.py", finished, "--out", tmp_path / "pictures", *QUICK)
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == PICTURES
+    assert "after 5 steps, 1 held-out scenes of generated rooms" in printed
+    model, nearest, limit = map(float, figures(printed)["cross_view"])
+    assert 0 < model < limit
+    assert 0 < nearest < limit
+    assert figures(printed)["global_view"][1] == "-"
+    assert sorted(path.name for path in finished.iterdir()) == before
+
+
+def test_another_scan_and_sampler(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    options = ("--data", "furnished_room", "--method", "euler", *QUICK)
+    printed = run_example("reconstruct.py", run, *options)
+    assert "of furnished_room" in printed
+    assert sorted(path.name for path in (run / "reconstruction").iterdir()) == PICTURES
+
+
+def test_a_run_without_checkpoints_is_named(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "config.json", tmp_path)
+    error = try_example("reconstruct.py", tmp_path, *QUICK)
+    assert f"RUN must hold a checkpoint; got {tmp_path}" in error
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    error = try_example("reconstruct.py", tmp_path, *QUICK)
+    assert f"RUN must be a folder that train_ross3d.py wrote; got {tmp_path}" in error

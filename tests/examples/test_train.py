@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from recipes import SHORT, command, run_example, try_example
+from reference.run import RunFolder
+
+PICTURES = ("losses.png", "views.png", "reconstruction.png", "bev.png", "grounding.png")
+
+
+def test_a_run_writes_its_folder(finished: Path) -> None:
+    run = RunFolder(finished, resume=True)
+    rows = run.rows()
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    for row in rows:
+        assert {"text", "grounding", "cross_view", "global_view"} <= set(row)
+        assert all(value == value for value in row.values())
+    assert any(name.startswith("heldout/") for name in rows[-1])
+    for name in (*PICTURES, "report.html", "figures.json", "config.json"):
+        assert (finished / name).stat().st_size > 100, name
+    page = (finished / "report.html").read_text()
+    assert all(name in page for name in PICTURES)
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-000004", "checkpoint-000005"]
+    for checkpoint in run.checkpoints():
+        assert (checkpoint / "model.safetensors").stat().st_size > 1e6
+    config = json.loads((finished / "config.json").read_text())
+    assert config["options"]["data"] == "rooms"
+    assert config["preset"]["steps"] == 5
+
+
+def test_a_killed_run_resumes_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command("train_ross3d.py", *SHORT, "--out", out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not (out / "checkpoint-000002").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "checkpoint-000005").exists()
+
+    run_example("train_ross3d.py", "--out", out, "--resume")
+    name = "checkpoint-000005/model.safetensors"
+    assert (out / name).read_bytes() == (finished / name).read_bytes()
+    resumed, straight = (RunFolder(path, resume=True).rows() for path in (out, finished))
+    assert resumed == straight
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished: Path) -> None:
+    error = try_example("train_ross3d.py", *SHORT, "--out", finished)
+    assert "must hold no run, unless it is resumed" in error
+    assert "metrics.jsonl" in error
+
+
+def test_a_checkpoint_of_another_config_is_refused(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "config.json").unlink()
+    error = try_example("train_ross3d.py", *SHORT, "--seed", 7, "--out", out, "--resume")
+    assert "options.seed" in error
+    assert "0 was saved, 7 is wanted" in error
+    kept = "checkpoint-000005/model.safetensors"
+    assert (out / kept).read_bytes() == (finished / kept).read_bytes()
+
+
+def test_sizes_are_counted_without_a_run(tmp_path: Path) -> None:
+    table = run_example("train_ross3d.py", "--preset", "ross3d-7b", "--sizes", cwd=tmp_path)
+    assert "7,070,619,136" in table
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_shipped_scan_trains(tmp_path: Path) -> None:
+    options = (*SHORT, "--steps", 2, "--data", "furnished_room")
+    printed = run_example("train_ross3d.py", *options, cwd=tmp_path)
+    assert "furnished_room" in printed
+    for name in (*PICTURES, "report.html", "checkpoint-000002/model.safetensors"):
+        assert (tmp_path / "runs" / "furnished_room" / name).exists(), name

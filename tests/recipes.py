@@ -1,0 +1,43 @@
+"""Run the examples as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SHORT = ("--steps", "5", "--save-every", "2", "--evaluate", "2", "--threads", "1", "--workers", "0")
+
+
+def command(script: str, *options: object) -> list[str]:
+    """What a user types."""
+    return [sys.executable, str(EXAMPLES / script), *map(str, options)]
+
+
+def run_example(script: str, *options: object, cwd: Path | None = None) -> str:
+    """Run a recipe that works: what it prints."""
+    done = _run(script, *options, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def try_example(script: str, *options: object) -> str:
+    """Run a recipe that must refuse: what it complains about."""
+    done = _run(script, *options)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def _run(
+    script: str, *options: object, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(script, *options),
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
