@@ -1,6 +1,6 @@
-"""Train the default run with one thing changed at a time, several seeds each, and table the results.
+"""Train the default run with other contexts, with and without target coordinates, and compare.
 
-python examples/ablations.py                      which hidden states, and target coordinates on or off
+python examples/ablations.py
 python examples/ablations.py --seeds 1 --steps 100 --jobs 2
 """
 
@@ -32,6 +32,7 @@ def train(arm: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
     if not (folder / "figures.json").exists():
         script = Path(__file__).with_name("train_ross3d.py")
         options = [f"--seed={seed}", f"--out={folder}", f"--data={args.data}", "--threads=1"]
+        options.append(f"--evaluate={args.evaluate}")
         if args.steps:
             options.append(f"--steps={args.steps}")
         resume = ["--resume"] if (folder / "config.json").exists() else []
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--data", default="rooms")
     parser.add_argument("--out", default="runs/ablations")
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--evaluate", type=int, default=48, help="held-out scenes judged")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Train a ROSS3D: text, grounding, and reconstruction of hidden views and of the room from above.
+"""Train a ROSS3D: text, grounding, and the reconstruction of views and of the room from above.
 
 python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
 python examples/train_ross3d.py --data furnished_room    the scan that ships with the examples
@@ -110,13 +110,8 @@ def main() -> None:
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
 
-    progress = tqdm(
-        range(start, preset.steps),
-        initial=start,
-        total=preset.steps,
-        unit="step",
-        disable=not main_process,
-    )
+    steps, quiet = range(start, preset.steps), not main_process
+    progress = tqdm(steps, initial=start, total=preset.steps, unit="step", disable=quiet)
     for step in progress:
         row: dict[str, float] = {}
         for micro in range(preset.accumulate):

@@ -17,23 +17,8 @@ def command(script: str, *options: object) -> list[str]:
 
 
 def run_example(script: str, *options: object, cwd: Path | None = None) -> str:
-    """Run a recipe that works: what it prints."""
-    done = _run(script, *options, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def try_example(script: str, *options: object) -> str:
-    """Run a recipe that must refuse: what it complains about."""
-    done = _run(script, *options)
-    assert done.returncode != 0, done.stdout
-    return done.stderr
-
-
-def _run(
-    script: str, *options: object, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    """Run a recipe, as a process of its own: what it prints."""
+    done = subprocess.run(
         command(script, *options),
         cwd=cwd,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -41,3 +26,5 @@ def _run(
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

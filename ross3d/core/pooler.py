@@ -90,6 +90,8 @@ class QueryPooler(nn.Module):
         rays: Tensor | None = None,
         known: Tensor | None = None,
         valid: Tensor | None = None,
+        at: Tensor | None = None,
+        placed: Tensor | None = None,
     ) -> Tensor:
         """Read the condition.
 
@@ -102,6 +104,10 @@ class QueryPooler(nn.Module):
             known: (b, n) True where ``where`` is known; None = everywhere. A cell that is not known
                 gets the code of its ray, or without ``rays`` no code.
             valid: (b, s) True where a context token may be read; None = everywhere.
+            at: (b, s, 3) world position of each context token, metres. Its code is added to the
+                token's key, so that queries find the tokens at their own place from the start;
+                None = tokens are found by what they hold alone.
+            placed: (b, s) True where ``at`` is known; None = everywhere.
 
         Returns:
             (b, n, dim) the condition, in the dtype of the parameters.
@@ -140,6 +146,17 @@ class QueryPooler(nn.Module):
         tiled = repeat(self.queries, "q d -> (k q) d", k=n // len(self.queries))
         codes = self._codes(where, rays, known).to(self.queries.dtype)
         return torch.add(tiled, self.position(codes))
+
+    def _keys(self, tokens: Tensor, at: Tensor | None, placed: Tensor | None) -> Tensor:
+        keys: Tensor = self.key(tokens)
+        if at is None:
+            return keys
+        if not self.position_dim:
+            raise ValueError("at must be None where position_dim is 0; got a tensor")
+        check_shape("at", at, "b s 3", b=tokens.shape[0], s=tokens.shape[1])
+        if placed is not None:
+            check_shape("placed", placed, "b s", b=tokens.shape[0], s=tokens.shape[1])
+        return keys + self.position(self._codes(at, None, placed).to(keys.dtype))
 
     def _codes(self, where: Tensor, rays: Tensor | None, known: Tensor | None) -> Tensor:
         b, n = where.shape[:2]

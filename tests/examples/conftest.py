@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,3 +17,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "rooms"
     run_example("train_ross3d.py", *SHORT, "--out", out)
     return out
+
+
+@pytest.fixture
+def call_main(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call a recipe's ``main()`` in this process, with options: quick where it stops at once."""
+
+    def call(script: str, *options: object) -> None:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, options)])
+        import_module(script.removesuffix(".py")).main()
+
+    return call

@@ -39,7 +39,7 @@ def test_no_scenes_is_an_error() -> None:
 
 
 def test_scenes_with_different_numbers_of_views_is_an_error() -> None:
-    with pytest.raises(ValueError, match="views|equal|frames"):
+    with pytest.raises(ValueError, match=r"views|equal|frames"):
         stack_scenes([scene(1, m=2), scene(1, m=3)])
 
 

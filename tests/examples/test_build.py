@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference.build import build_model, build_objective, build_teacher, count_parameters, trainable
+from reference.build import (
+    build_model,
+    build_objective,
+    build_teacher,
+    count_parameters,
+    parameter_groups,
+)
 from reference.chat import build_tokenizer
 from reference.data.text import vocabulary
 from reference.presets import PRESETS
@@ -38,9 +44,19 @@ def test_the_tower_is_frozen_where_the_preset_says_so() -> None:
     model = build_model(replace(PRESET, train_tower=False), tokenizer)
     assert count_parameters(model)["vision tower"][1] == 0
     assert count_parameters(tiny_ross3d().model)["vision tower"][1] > 0
-    chosen = {id(parameter) for parameter in trainable(model)}
-    for parameter in model.parameters():
-        assert (id(parameter) in chosen) == parameter.requires_grad
+
+
+def test_what_trains_gets_the_rate_of_its_part() -> None:
+    preset = replace(PRESET, train_tower=False, lr=1e-3, denoiser_lr=2.0)
+    model = build_model(preset, build_tokenizer(vocabulary()))
+    rates = {
+        id(parameter): group["peak"]
+        for group in parameter_groups(model, preset)
+        for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        wanted = (2e-3 if name.startswith("reconstruction") else 1e-3) * parameter.requires_grad
+        assert rates.get(id(parameter), 0) == wanted, name
 
 
 @pytest.mark.parametrize("context", ["visible", "all", "own"])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from recipes import run_example, try_example
+import pytest
+from recipes import run_example
 
 PICTURES = ["bev.png", "grounding.png", "reconstruction.png", "views.png"]
 QUICK = ("--scenes", 1, "--steps", 2)
@@ -35,12 +37,14 @@ def test_another_scan_and_sampler(finished: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (run / "reconstruction").iterdir()) == PICTURES
 
 
-def test_a_run_without_checkpoints_is_named(finished: Path, tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_is_named(
+    finished: Path, tmp_path: Path, call_main: Callable[..., None]
+) -> None:
     shutil.copy(finished / "config.json", tmp_path)
-    error = try_example("reconstruct.py", tmp_path, *QUICK)
-    assert f"RUN must hold a checkpoint; got {tmp_path}" in error
+    with pytest.raises(SystemExit, match=r"RUN must hold a checkpoint; got .*run_without"):
+        call_main("reconstruct.py", tmp_path, *QUICK)
 
 
-def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
-    error = try_example("reconstruct.py", tmp_path, *QUICK)
-    assert f"RUN must be a folder that train_ross3d.py wrote; got {tmp_path}" in error
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path, call_main: Callable[..., None]) -> None:
+    with pytest.raises(SystemExit, match=r"folder that train_ross3d\.py wrote; got .*is_no_run"):
+        call_main("reconstruct.py", tmp_path, *QUICK)

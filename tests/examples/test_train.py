@@ -5,10 +5,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from recipes import SHORT, command, run_example, try_example
+from recipes import SHORT, command, run_example
 from reference.run import RunFolder
 
 PICTURES = ("losses.png", "views.png", "reconstruction.png", "bev.png", "grounding.png")
@@ -57,26 +58,35 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, tmp_path: Path
     assert resumed == straight
 
 
-def test_a_folder_with_a_run_is_not_overwritten(finished: Path) -> None:
-    error = try_example("train_ross3d.py", *SHORT, "--out", finished)
-    assert "must hold no run, unless it is resumed" in error
-    assert "metrics.jsonl" in error
+def test_a_folder_with_a_run_is_not_overwritten(
+    finished: Path, call_main: Callable[..., None]
+) -> None:
+    with pytest.raises(FileExistsError, match=r"must hold no run, .*; got .*metrics\.jsonl"):
+        call_main("train_ross3d.py", *SHORT, "--out", finished)
 
 
-def test_a_checkpoint_of_another_config_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_config_is_refused(
+    finished: Path, tmp_path: Path, call_main: Callable[..., None]
+) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     (out / "config.json").unlink()
-    error = try_example("train_ross3d.py", *SHORT, "--seed", 7, "--out", out, "--resume")
-    assert "options.seed" in error
-    assert "0 was saved, 7 is wanted" in error
+    named = r"(?s)checkpoint-000005.*options\.seed: 0 was saved, 7 is wanted"
+    with pytest.raises(ValueError, match=named):
+        call_main("train_ross3d.py", *SHORT, "--seed", 7, "--out", out, "--resume")
     kept = "checkpoint-000005/model.safetensors"
     assert (out / kept).read_bytes() == (finished / kept).read_bytes()
 
 
-def test_sizes_are_counted_without_a_run(tmp_path: Path) -> None:
-    table = run_example("train_ross3d.py", "--preset", "ross3d-7b", "--sizes", cwd=tmp_path)
-    assert "7,070,619,136" in table
+def test_sizes_are_counted_without_a_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    call_main: Callable[..., None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call_main("train_ross3d.py", "--preset", "ross3d-7b", "--sizes")
+    assert "7,070,619,136" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -119,12 +119,12 @@ def test_the_living_room(shared: Path) -> None:
 
 def test_a_scan_with_too_few_frames_is_named(tmp_path: Path) -> None:
     source = scan(tmp_path, views=6, hidden=2)
-    with pytest.raises(ValueError, match="views must be at most the 5 frames of .*a; got 6"):
+    with pytest.raises(ValueError, match=r"views must be at most the 5 frames of .*a; got 6"):
         source.train(0)
-    with pytest.raises(ValueError, match="hidden must be at most the 1 frames of .*a; got 2"):
+    with pytest.raises(ValueError, match=r"hidden must be at most the 1 frames of .*a; got 2"):
         source.held_out(0)
 
 
 def test_an_unknown_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="DATA must be a folder .*; got nowhere"):
+    with pytest.raises(ValueError, match=r"DATA must be a folder .*; got nowhere"):
         open_source("nowhere", **OPTIONS)
