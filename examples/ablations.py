@@ -14,13 +14,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+PLACES = {
+    "places of targets and tokens": [],
+    "places of targets": ["--no-context-coords"],
+    "no places": ["--no-target-coords"],
+}
 ARMS = {
-    f"{context}, {'with' if coords else 'without'} target coordinates": [
-        f"--context={context}",
-        *([] if coords else ["--no-target-coords"]),
-    ]
+    f"{context}, {places}": [f"--context={context}", *options]
     for context in ("visible", "all", "own")
-    for coords in (True, False)
+    for places, options in PLACES.items()
 }
 FIGURES = ("cross_view/loss", "cross_view/psnr", "global_view/loss", "global_view/psnr")
 

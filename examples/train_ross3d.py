@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
     parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
+    parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
     parser.add_argument("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
@@ -85,6 +86,7 @@ def main() -> None:
         vae=args.vae,
         context=args.context,
         target_coords=not args.no_target_coords,
+        context_coords=not args.no_context_coords,
     )
     collate = SceneCollator(tokenizer, model.num_visual(preset.views))
     groups = parameter_groups(model, preset)
@@ -122,7 +124,7 @@ def main() -> None:
             losses = model(batch, masked, step=step, generator=noise_draw)
             accelerator.backward(sum(losses.values()) / preset.accumulate)
             for name, loss in losses.items():
-                row[name] = row.get(name, 0.0) + float(loss) / preset.accumulate
+                row[name] = row.get(name, 0.0) + float(loss.detach()) / preset.accumulate
         accelerator.clip_grad_norm_(model.parameters(), preset.clip)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, preset.steps, group["peak"])

@@ -28,7 +28,9 @@ def test_there_are_blocks() -> None:
 
 
 def test_named_files_exist() -> None:
-    named = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`((?:ross3d|examples)/[\w/.]+)`", README)
+    named = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(
+        r"`((?:ross3d|examples)/[\w/.]+)`", README
+    )
     assert named
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing

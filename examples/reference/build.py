@@ -50,6 +50,7 @@ def build_model(
     vae: str | None = None,
     context: str = "all",
     target_coords: bool = True,
+    context_coords: bool = True,
 ) -> Ross3D:
     """Build the reference model of a preset, with random weights, on the default device.
 
@@ -59,6 +60,7 @@ def build_model(
         vae: folder or id of a diffusers AutoencoderKL, for the "flux" teacher.
         context: which hidden states the conditions are read from (see ReconstructionLoss).
         target_coords: whether the conditions know where their target lies.
+        context_coords: whether they know where the visual tokens lie.
 
     Returns:
         The model; the vision tower is frozen where the preset says so.
@@ -80,7 +82,7 @@ def build_model(
         )
     if not preset.train_tower:
         host.model.vision_tower.requires_grad_(False)
-    teacher = build_teacher(preset, vae)
+    lmm, teacher = LlavaOnevisionLMM(host), build_teacher(preset, vae)
     denoiser = ConditionedDiT(
         teacher.channels,
         preset.denoiser_dim,
@@ -100,15 +102,19 @@ def build_model(
         objective=build_objective(preset),
         context=context,
         target_coords=target_coords,
+        context_coords=context_coords,
+        grid=lmm.grid,
         heads=preset.denoiser_heads,
     )
-    return Ross3D(LlavaOnevisionLMM(host), reconstruction, preset.dim)
+    return Ross3D(
+        LlavaOnevisionLMM(host), reconstruction, preset.dim, temperature=preset.temperature
+    )
 
 
 def build_teacher(preset: Preset, vae: str | None = None) -> Tokenizer:
     """Build the tokenizer of the targets."""
     if preset.teacher == "dct":
-        return DCTTokenizer()
+        return DCTTokenizer(preset.whiten)
     if vae is not None:
         return VAETokenizer.from_pretrained(vae)
     return VAETokenizer(require("diffusers", "vae").AutoencoderKL(**FLUX_VAE))
@@ -116,8 +122,9 @@ def build_teacher(preset: Preset, vae: str | None = None) -> Tokenizer:
 
 def build_objective(preset: Preset) -> nn.Module:
     """Build the denoiser's objective."""
-    kinds = {"flow": FlowMatchingLoss, "ddpm": DDPMLoss}
-    return kinds[preset.objective](draws=preset.draws)
+    if preset.objective == "flow":
+        return FlowMatchingLoss(draws=preset.draws)
+    return DDPMLoss(target=preset.objective, draws=preset.draws)
 
 
 def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
@@ -127,6 +134,7 @@ def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
         "vision tower": host.model.vision_tower,
         "projector": host.model.multi_modal_projector,
         "language model": host.model.language_model,
+        "output embedding": host.get_output_embeddings(),
         "position code": model.positions,
         "mask token": model.masker,
         "denoiser and poolers": model.reconstruction,

@@ -31,15 +31,22 @@ class Ross3D(nn.Module):
         reconstruction: L_3D, the pretext tasks with their denoiser.
         dim: width d of the visual tokens.
         voxel_size: metres, of the position code (paper: 0.1).
+        temperature: longest over shortest wavelength of the position code (paper: 10,000).
     """
 
     def __init__(
-        self, lmm: LMM, reconstruction: ReconstructionLoss, dim: int, *, voxel_size: float = 0.1
+        self,
+        lmm: LMM,
+        reconstruction: ReconstructionLoss,
+        dim: int,
+        *,
+        voxel_size: float = 0.1,
+        temperature: float = 10_000.0,
     ) -> None:
         super().__init__()
         self.lmm = lmm
         self.masker = ViewMasker(dim)  # T_i
-        self.positions = PositionAwareEncoder(dim, voxel_size=voxel_size)
+        self.positions = PositionAwareEncoder(dim, voxel_size, temperature=temperature)
         self.grounding = GroundingHead(dim)
         self.reconstruction = reconstruction  # L_3D
 

@@ -19,14 +19,17 @@ class Preset:
         dim: width of the language model.
         layers: layers of the language model.
         heads: attention heads of both.
+        temperature: longest over shortest wavelength of the position code; narrow models have no
+            channels to spare for wavelengths beyond a room.
         train_tower: whether the vision tower trains.
         teacher: "dct" = weight-free; "flux" = the FLUX VAE.
+        whiten: of the weight-free teacher; less than 1 learns colour and shape before texture.
         view_size: pixels of the cross-view targets.
         bev_size: pixels of the bird's-eye view.
         denoiser_dim: width of the denoiser.
         denoiser_depth: blocks of the denoiser.
         denoiser_heads: attention heads of the denoiser and its poolers.
-        objective: "flow" or "ddpm".
+        objective: "flow", or what a DDPM predicts: "eps" (paper), "v" or "x0".
         draws: noise draws per target.
         views: posed views per scene.
         mask_ratio: share of hidden views in a masked step.
@@ -49,14 +52,16 @@ class Preset:
     dim: int
     layers: int
     heads: int
+    temperature: float
     train_tower: bool
     teacher: Literal["dct", "flux"]
+    whiten: float
     view_size: int
     bev_size: int
     denoiser_dim: int
     denoiser_depth: int
     denoiser_heads: int
-    objective: Literal["flow", "ddpm"]
+    objective: Literal["flow", "eps", "v", "x0"]
     draws: int
     views: int
     mask_ratio: float
@@ -80,14 +85,16 @@ TINY = Preset(
     dim=128,
     layers=2,
     heads=4,
+    temperature=100.0,
     train_tower=True,
     teacher="dct",
+    whiten=0.3,
     view_size=96,
     bev_size=96,
     denoiser_dim=128,
     denoiser_depth=3,
     denoiser_heads=4,
-    objective="flow",
+    objective="x0",
     draws=2,
     views=8,
     mask_ratio=0.25,
@@ -95,7 +102,7 @@ TINY = Preset(
     batch=4,
     accumulate=1,
     turns=16,
-    steps=600,
+    steps=500,
     lr=6e-4,
     denoiser_lr=3.0,
     beta2=0.99,
@@ -133,14 +140,16 @@ ROSS3D_7B = Preset(
     dim=3584,
     layers=28,
     heads=28,
+    temperature=10_000.0,
     train_tower=False,
     teacher="flux",
+    whiten=1.0,
     view_size=224,
     bev_size=432,
     denoiser_dim=1024,
     denoiser_depth=3,
     denoiser_heads=16,
-    objective="ddpm",
+    objective="eps",
     draws=4,
     views=32,
     mask_ratio=0.25,

@@ -24,8 +24,10 @@ SCALES = (
 RED, GREEN, BLUE = 0.299, 0.587, 0.114  # ITU-R BT.601
 
 
-def _filters() -> tuple[Tensor, Tensor]:
+def _filters(whiten: float) -> tuple[Tensor, Tensor]:
     """Give analysis and synthesis filters, (16, 3, 8, 8) each, that are dual to each other."""
+    left = [scale ** (2 - 2 * whiten) for scales in SCALES for scale in scales]
+    common = math.sqrt(sum(left) / len(left))  # so that the mean variance stays one
     luma = torch.tensor((RED, GREEN, BLUE), dtype=torch.float64, device="cpu")
     red, _, blue = torch.eye(3, dtype=torch.float64, device="cpu")
     planes = (luma, (blue - luma) / (2 - 2 * BLUE), (red - luma) / (2 - 2 * RED))  # Y, Cb, Cr
@@ -35,7 +37,8 @@ def _filters() -> tuple[Tensor, Tensor]:
     waves[0] /= math.sqrt(2)  # orthonormal: waves @ waves.T = 1
     analysis, synthesis = [], []
     for plane, kept in enumerate(KEPT):
-        for (v, u), scale in zip(ZIGZAG[:kept], SCALES[plane], strict=True):
+        for (v, u), size in zip(ZIGZAG[:kept], SCALES[plane], strict=True):
+            scale = common * size**whiten
             wave = torch.outer(waves[v], waves[u])
             analysis.append(planes[plane][:, None, None] * wave / scale)
             synthesis.append(colours[plane][:, None, None] * wave * scale)
@@ -46,8 +49,15 @@ class DCTTokenizer:
     """Latents are the 16 lowest DCT coefficients of 8x8 blocks in YCbCr, packed 2x2 to 64.
 
     A stand-in for a VAE that needs no download: the shapes are those of FLUX latents, decoding is
-    the exact projection on the kept frequencies (a slightly blurred image), and each channel has
-    about unit variance on photographs of rooms. Differentiable, on any device.
+    the exact projection on the kept frequencies (a slightly blurred image), and the mean variance
+    of the channels is about one on photographs of rooms. Differentiable, on any device.
+
+    Args:
+        whiten: 1 = every channel has the same variance, as those of a VAE roughly have; 0 = errors
+            count as in pixels, so that what is learned first is colour and shape, not texture.
+
+    Raises:
+        ValueError: if ``whiten`` is outside [0, 1].
 
     Example:
         >>> tokenizer = DCTTokenizer()
@@ -58,8 +68,10 @@ class DCTTokenizer:
     channels = 64
     stride = 16
 
-    def __init__(self) -> None:
-        self._analysis, self._synthesis = _filters()
+    def __init__(self, whiten: float = 1.0) -> None:
+        if not 0.0 <= whiten <= 1.0:
+            raise ValueError(f"whiten must be in [0, 1]; got {whiten}")
+        self._analysis, self._synthesis = _filters(whiten)
 
     def encode(self, images: Tensor) -> Tensor:
         """Analyse (n, 3, H, W) images in [0, 1] into (n, 64, H/16, W/16) latents.

@@ -124,7 +124,7 @@ class QueryPooler(nn.Module):
         queries = self._queries(sizes["b"], where, rays, known)
         q, k, v = (
             rearrange(x, "b n (heads d) -> b heads n d", heads=self.heads)
-            for x in (queries, self.key(tokens), self.value(tokens))
+            for x in (queries, self._keys(tokens, at, placed), self.value(tokens))
         )
         condition: Tensor = self.out(attention(q, k, v, valid=valid, backend=self.backend))
         return condition

@@ -14,6 +14,7 @@ from ross3d.pretext.masking import check_mask
 from ross3d.pretext.targets import Targets, select_views, view_indices
 
 Context = Literal["visible", "all", "own"]
+Places = tuple[Tensor, Tensor]
 
 
 class Conditioner(nn.Module):
@@ -54,13 +55,18 @@ class Conditioner(nn.Module):
         position_dim = 192 if target_coords else 0
         self.pooler = QueryPooler(num_queries, context_dim, dim, heads, position_dim=position_dim)
 
-    def forward(self, hidden: Tensor, masked: Tensor, targets: Targets) -> Tensor:
+    def forward(
+        self, hidden: Tensor, masked: Tensor, targets: Targets, places: Places | None = None
+    ) -> Tensor:
         """Pool one condition per target.
 
         Args:
             hidden: (b, m, p, D) hidden states of the visual tokens.
             masked: (b, m) bool, True = hidden from the language model.
             targets: k targets per scene; k may be 0.
+            places: coords (b, m, p, 3), metres, world frame, and known (b, m, p): where each visual
+                token lies, so that queries find the tokens at their own place from the start; None
+                = tokens are found by their hidden states alone.
 
         Returns:
             (b*k, g, d), one vector per latent cell.
@@ -82,6 +88,14 @@ class Conditioner(nn.Module):
             raise ValueError("targets must carry coords when target_coords is on; got None")
         if coords is None:
             coords = hidden.new_zeros(sizes["b"], 0, len(self.pooler.queries), 3)
+        at = placed = None
+        if places is not None:
+            check_shape(
+                "places[0]", places[0], "b m p 3", **{letter: sizes[letter] for letter in "bmp"}
+            )
+            lying = torch.cat((places[0], places[1][..., None].to(places[0])), dim=-1)
+            lying, _ = self.read(lying, masked, targets if own else None)
+            at, placed = lying[..., :3], lying[..., 3] > 0
         layout = "b k g c -> (b k) g c" if own else "b k g c -> b (k g) c"
         rays, known = targets.rays, targets.known
         pooled = self.pooler(
@@ -90,6 +104,8 @@ class Conditioner(nn.Module):
             rays=None if rays is None else rearrange(rays, layout),
             known=None if known is None else rearrange(known[..., None], layout)[..., 0],
             valid=valid,
+            at=at,
+            placed=placed,
         )
         return pooled.reshape(sizes["b"] * k, len(self.pooler.queries), pooled.shape[-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar, cast
 
@@ -16,8 +17,8 @@ from ross3d.core.sampling import Method, sample
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import Tokenizer
 from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.patches import depth_patch_coords
 from ross3d.pretext.conditioner import Conditioner, Context
-from ross3d.pretext.masking import check_mask
 from ross3d.pretext.schedule import Schedule
 from ross3d.pretext.targets import PretextTask, Targets
 
@@ -56,6 +57,9 @@ class ReconstructionLoss(nn.Module):
             is no view, such as the bird's-eye view, reads all of them under ``"own"``.
         target_coords: tell the queries where each latent cell of their target lies in the world.
             False makes all targets of a scene share one condition, as the released model does.
+        context_coords: tell the queries where the visual tokens lie, too; only with
+            ``target_coords``.
+        grid: rows and columns of visual tokens per view, for where they lie; None = a square.
         weights: factor of each task's loss (default 1).
         schedules: when each task takes part (default: every step).
         heads: attention heads of the poolers.
@@ -76,6 +80,8 @@ class ReconstructionLoss(nn.Module):
         objective: Objective | None = None,
         context: Context = "all",
         target_coords: bool = True,
+        context_coords: bool = True,
+        grid: tuple[int, int] | None = None,
         weights: Mapping[str, float] | None = None,
         schedules: Mapping[str, Schedule] | None = None,
         heads: int = 16,
@@ -84,6 +90,7 @@ class ReconstructionLoss(nn.Module):
         if not tasks:
             raise ValueError("tasks must name at least one pretext task; got none")
         self.tasks, self.tokenizer = dict(tasks), tokenizer
+        self.context_coords, self.grid = context_coords and target_coords, grid
         self.weights = {**dict.fromkeys(tasks, 1.0), **known_names("weights", weights, tasks)}
         self.schedules = {
             **dict.fromkeys(tasks, Schedule()),
@@ -141,8 +148,7 @@ class ReconstructionLoss(nn.Module):
         Raises:
             ValueError: if a shape is wrong, or no view of a scene is visible.
         """
-        sizes = check_shape("hidden", hidden, "b m p d")
-        check_mask(masked, b=sizes["b"], m=sizes["m"])
+        places = self.places(hidden, frames)
         losses = {}
         for name, task in self.tasks.items():
             active = step is None or self.schedules[name].active(step)
@@ -150,7 +156,7 @@ class ReconstructionLoss(nn.Module):
             z0 = self.latents(targets.images)
             h, w = z0.shape[-2:]
             weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), (h, w))
-            condition = self.conditioners[name](hidden, masked, targets)
+            condition = self.conditioners[name](hidden, masked, targets, places)
             denoiser = self.denoiser(name)
             loss = self.objective(denoiser, z0, condition, weight, generator=generator)
             losses[name] = self.weights[name] * loss
@@ -183,13 +189,12 @@ class ReconstructionLoss(nn.Module):
         Raises:
             ValueError: as in the forward pass.
         """
-        sizes = check_shape("hidden", hidden, "b m p d")
-        check_mask(masked, b=sizes["b"], m=sizes["m"])
+        places = self.places(hidden, frames)
         pictures = {}
         for name, task in self.tasks.items():
             targets = task(frames, masked)
             z0 = self.latents(targets.images)
-            condition = self.conditioners[name](hidden, masked, targets)
+            condition = self.conditioners[name](hidden, masked, targets, places)
             sampled, (n, c, h, w) = z0, z0.shape
             if n:
                 sampled = sample(
@@ -204,6 +209,24 @@ class ReconstructionLoss(nn.Module):
             images, round_trip = (self.pictures(z, targets.images) for z in (sampled, z0))
             pictures[name] = Reconstruction(images, round_trip, targets)
         return pictures
+
+    def places(self, hidden: Tensor, frames: PosedFrames) -> tuple[Tensor, Tensor] | None:
+        """World position of every visual token, and whether it is known: (b, m, p, 3), (b, m, p).
+
+        Raises:
+            ValueError: if ``hidden`` is not (b, m, p, D), or its p is neither that of ``grid`` nor,
+                without one, a square number.
+        """
+        b, m = frames.images.shape[:2]
+        p = check_shape("hidden", hidden, "b m p d", b=b, m=m)["p"]
+        if not self.context_coords:
+            return None
+        rows, columns = self.grid or (math.isqrt(p), math.isqrt(p))
+        if rows * columns != p:
+            raise ValueError(
+                f"grid must be given as rows and columns of {p} tokens; got {self.grid}"
+            )
+        return depth_patch_coords(frames.depths, frames.intrinsics, frames.poses, (rows, columns))
 
     @torch.no_grad()
     def latents(self, images: Tensor) -> Tensor:

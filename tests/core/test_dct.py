@@ -132,3 +132,33 @@ def test_names_what_does_not_fit() -> None:
         DCTTokenizer().encode(torch.zeros(1, 3, 216, 216))
     with pytest.raises(ValueError, match="latents must be of shape"):
         DCTTokenizer().decode(torch.zeros(1, 16, 2, 2))
+
+
+@pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
+def test_whitening_changes_the_sizes_of_channels_only(whiten: float) -> None:
+    images = torch.rand(2, 3, 32, 48)
+    tokenizer, full = DCTTokenizer(whiten), DCTTokenizer()
+    torch.testing.assert_close(
+        tokenizer.decode(tokenizer.encode(images)), full.decode(full.encode(images))
+    )
+    ratio = tokenizer.encode(images) / full.encode(images)
+    torch.testing.assert_close(ratio, ratio[:1, :, :1, :1].expand_as(ratio), rtol=1e-3, atol=1e-4)
+
+
+def test_without_whitening_errors_count_as_in_pixels() -> None:
+    tokenizer = DCTTokenizer(0.0)
+    one, other = (tokenizer.decode(torch.randn(1, 64, 2, 2)) for _ in range(2))
+    grey = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    pixels = ((one - other) * grey).sum(1).square().sum()
+    latents = (tokenizer.encode(one) - tokenizer.encode(other))[:, :40].square().sum()
+    ratio = latents / pixels
+    again = (
+        tokenizer.encode(other)[:, :40].square().sum()
+        / ((other - 0.5) * grey).sum(1).square().sum()
+    )
+    torch.testing.assert_close(ratio, again, rtol=1e-3, atol=0)
+
+
+def test_whitening_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"whiten must be in \[0, 1\]; got 2"):
+        DCTTokenizer(2.0)

@@ -321,3 +321,41 @@ def test_errors() -> None:
             pooler(context, **{extra: inputs[extra]})
     with pytest.raises(ValueError, match="where must be None where position_dim is 0"):
         QueryPooler(Q, D, DIM, HEADS, position_dim=0)(context, where)
+
+
+def test_queries_find_the_tokens_at_their_own_place() -> None:
+    torch.manual_seed(0)
+    pooler = QueryPooler(1, 32, 64, 4)
+    places = torch.tensor([[[0.0, 0, 0], [3.0, 0, 1], [0, 4.0, 2], [2.0, 2, 0]]])
+    context = torch.randn(1, 4, 32)
+    alone = torch.cat([pooler(context[:, i : i + 1]) for i in range(4)], dim=1)
+    found = pooler(context, where=places, at=places)
+    distance = torch.cdist(found, alone)[0]
+    assert torch.equal(distance.argmin(dim=1), torch.arange(4))
+    blind = torch.cdist(pooler(context, where=places), alone)[0]
+    assert distance.diagonal().mean() < 0.7 * blind.diagonal().mean()
+
+
+def test_tokens_whose_place_is_unknown_get_no_code() -> None:
+    pooler, context = QueryPooler(2, 8, 16, 2), torch.randn(2, 5, 8)
+    where, at = torch.randn(2, 4, 3), torch.randn(2, 5, 3)
+    nowhere = torch.zeros(2, 5, dtype=torch.bool)
+    torch.testing.assert_close(
+        pooler(context, where=where, at=at, placed=nowhere), pooler(context, where=where)
+    )
+    half = torch.tensor([[True, False, True, False, True]]).expand(2, -1)
+    moved = torch.where(half[..., None], at, at + 1)
+    torch.testing.assert_close(
+        pooler(context, where=where, at=at, placed=half),
+        pooler(context, where=where, at=moved, placed=half),
+    )
+
+
+def test_places_of_the_context_are_checked() -> None:
+    pooler, context = QueryPooler(2, 8, 16, 2), torch.randn(1, 5, 8)
+    with pytest.raises(ValueError, match="at must be of shape"):
+        pooler(context, at=torch.zeros(1, 4, 3))
+    with pytest.raises(ValueError, match="placed must be of shape"):
+        pooler(context, at=torch.zeros(1, 5, 3), placed=torch.ones(1, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="at must be None where position_dim is 0"):
+        QueryPooler(2, 8, 16, 2, position_dim=0)(context, at=torch.zeros(1, 5, 3))

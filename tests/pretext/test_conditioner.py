@@ -96,3 +96,20 @@ def test_inputs_are_checked() -> None:
         make("all")(hidden, masked, Targets(targets.images, targets.weight))
     with pytest.raises(ValueError, match="hidden must be of shape"):
         make("all")(hidden[0], masked, targets)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_places_of_the_tokens_go_along_with_them(context: str) -> None:
+    masked, hidden = sample_view_mask(2, 5, 0.4), torch.randn(2, 5, 6, 12)
+    conditioner, targets = make(context), targets_of(masked)
+    coords, known = torch.randn(2, 5, 6, 3), torch.rand(2, 5, 6) > 0.3
+    both = conditioner(hidden, masked, targets, (coords, known))
+    order = torch.randperm(6)
+    shuffled = conditioner(
+        hidden[:, :, order], masked, targets, (coords[:, :, order], known[:, :, order])
+    )
+    torch.testing.assert_close(both, shuffled, atol=1e-5, rtol=1e-4)
+    mixed = conditioner(hidden, masked, targets, (coords.roll(1, 2), known))
+    assert (both - mixed).abs().max() > 1e-4
+    with pytest.raises(ValueError, match=r"places\[0\] must be of shape"):
+        conditioner(hidden, masked, targets, (coords[:, :, :4], known))

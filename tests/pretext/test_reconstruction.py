@@ -25,6 +25,7 @@ from ross3d import (
     Targets,
     VanillaTask,
     ViewMasker,
+    patch_coords,
     sample_view_mask,
 )
 
@@ -43,7 +44,7 @@ def make(**options: object) -> ReconstructionLoss:
     denoiser = ConditionedDiT(64, 32, 2, 4)
     return ReconstructionLoss(
         options.pop("tasks", tasks()), DCTTokenizer(), options.pop("denoiser", denoiser),
-        context_dim=24, heads=4, **options,
+        context_dim=24, grid=(2, 3), heads=4, **options,
     )  # fmt: skip
 
 
@@ -250,3 +251,14 @@ def test_inputs_are_checked() -> None:
             call(hidden, frames, masked.float())
     with pytest.raises(ValueError, match="masked must leave a view of every scene visible"):
         make(context="visible")(hidden, frames, torch.ones_like(masked))
+
+
+def test_tokens_lie_where_the_grid_says() -> None:
+    loss, (hidden, frames, _) = make(), inputs()
+    coords, known = loss.places(hidden, frames)
+    expected, valid = patch_coords(frames.world_coords(), frames.valid, (2, 3))
+    torch.testing.assert_close(coords, expected, atol=1e-5, rtol=0)
+    assert torch.equal(known, valid)
+    assert make(context_coords=False).places(hidden, frames) is None
+    with pytest.raises(ValueError, match="grid must be given as rows and columns of 7 tokens"):
+        loss.places(torch.zeros(2, 4, 7, 24), frames)
