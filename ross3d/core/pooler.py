@@ -156,7 +156,8 @@ class QueryPooler(nn.Module):
         check_shape("at", at, "b s 3", b=tokens.shape[0], s=tokens.shape[1])
         if placed is not None:
             check_shape("placed", placed, "b s", b=tokens.shape[0], s=tokens.shape[1])
-        return keys + self.position(self._codes(at, None, placed).to(keys.dtype))
+        codes = self._codes(at, None, placed).to(keys.dtype)
+        return torch.add(keys, self.position(codes))
 
     def _codes(self, where: Tensor, rays: Tensor | None, known: Tensor | None) -> Tensor:
         b, n = where.shape[:2]

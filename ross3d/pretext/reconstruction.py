@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,7 @@ from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.patches import depth_patch_coords
 from ross3d.pretext.conditioner import Conditioner, Context
 from ross3d.pretext.schedule import Schedule
-from ross3d.pretext.targets import PretextTask, Targets
-
-T = TypeVar("T")
+from ross3d.pretext.targets import PretextTask, Targets, named_tasks, no_targets
 
 
 class Reconstruction(NamedTuple):
@@ -91,10 +89,10 @@ class ReconstructionLoss(nn.Module):
             raise ValueError("tasks must name at least one pretext task; got none")
         self.tasks, self.tokenizer = dict(tasks), tokenizer
         self.context_coords, self.grid = context_coords and target_coords, grid
-        self.weights = {**dict.fromkeys(tasks, 1.0), **known_names("weights", weights, tasks)}
+        self.weights = {**dict.fromkeys(tasks, 1.0), **named_tasks("weights", weights, tasks)}
         self.schedules = {
             **dict.fromkeys(tasks, Schedule()),
-            **known_names("schedules", schedules, tasks),
+            **named_tasks("schedules", schedules, tasks),
         }
         self.objective = DDPMLoss() if objective is None else objective
         if isinstance(denoiser, nn.Module):
@@ -242,23 +240,3 @@ class ReconstructionLoss(nn.Module):
             return like
         decoded = self.tokenizer.decode(latents).clamp(0, 1)
         return rearrange(decoded, "(b k) c h w -> b k c h w", b=like.shape[0])
-
-
-def no_targets(task: PretextTask, frames: PosedFrames) -> Targets:
-    """Targets of a task that does not take part: k = 0."""
-    images = frames.images.new_zeros(frames.images.shape[0], 0, 3, task.size, task.size)
-    return Targets(images=images, weight=images[:, :, 0])
-
-
-def known_names(
-    argument: str, values: Mapping[str, T] | None, tasks: Mapping[str, PretextTask]
-) -> dict[str, T]:
-    """Check that a mapping's keys are names of tasks.
-
-    Raises:
-        ValueError: if one is not.
-    """
-    unknown = sorted(set(values or ()) - set(tasks))
-    if unknown:
-        raise ValueError(f"{argument} must use the names {sorted(tasks)}; got {unknown}")
-    return dict(values or {})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ross3d.core.shapes import check_shape
 from ross3d.geometry.frames import PosedFrames
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,3 +127,23 @@ def select_views(values: Tensor, chosen: Tensor) -> Tensor:
     taken = values[torch.arange(sizes["b"], device=index.device)[:, None], index]
     padding = ~valid.view(*valid.shape, *(1,) * (taken.ndim - 2))
     return taken.masked_fill(padding, 0)
+
+
+def no_targets(task: PretextTask, frames: PosedFrames) -> Targets:
+    """Targets of a task that does not take part: k = 0."""
+    images = frames.images.new_zeros(frames.images.shape[0], 0, 3, task.size, task.size)
+    return Targets(images=images, weight=images[:, :, 0])
+
+
+def named_tasks(
+    argument: str, values: Mapping[str, T] | None, tasks: Mapping[str, PretextTask]
+) -> dict[str, T]:
+    """Check that a mapping's keys are names of tasks.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    unknown = sorted(set(values or ()) - set(tasks))
+    if unknown:
+        raise ValueError(f"{argument} must use the names {sorted(tasks)}; got {unknown}")
+    return dict(values or {})
