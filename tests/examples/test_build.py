@@ -75,7 +75,10 @@ def test_objectives() -> None:
     flow = build_objective(replace(PRESET, objective="flow", draws=3))
     assert isinstance(flow, FlowMatchingLoss)
     assert flow.draws == 3
-    assert isinstance(build_objective(replace(PRESET, objective="ddpm")), DDPMLoss)
+    for target in ("eps", "v", "x0"):
+        ddpm = build_objective(replace(PRESET, objective=target))
+        assert isinstance(ddpm, DDPMLoss)
+        assert ddpm.target == target
 
 
 def test_teachers() -> None:

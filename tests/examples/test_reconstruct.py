@@ -31,7 +31,7 @@ def test_pictures_and_figures_of_a_run(finished: Path, tmp_path: Path) -> None:
 def test_another_scan_and_sampler(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    options = ("--data", "furnished_room", "--method", "euler", *QUICK)
+    options = ("--data", "furnished_room", "--method", "ddpm", *QUICK)
     printed = run_example("reconstruct.py", run, *options)
     assert "of furnished_room" in printed
     assert sorted(path.name for path in (run / "reconstruction").iterdir()) == PICTURES
