@@ -2,7 +2,7 @@
 
 python examples/reconstruct.py runs/rooms                            held-out rooms of the run
 python examples/reconstruct.py runs/rooms --data furnished_room      a scan that it never saw
-python examples/reconstruct.py runs/rooms --steps 10 --method euler  fewer denoiser evaluations
+python examples/reconstruct.py runs/rooms --steps 10 --method ddpm   fewer denoiser evaluations
 """
 
 from __future__ import annotations

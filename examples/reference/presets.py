@@ -108,7 +108,7 @@ TINY = Preset(
     beta2=0.99,
     clip=10.0,
 )
-"""Two CPU cores, about three minutes."""
+"""Two CPU cores, minutes."""
 
 SMALL = replace(
     TINY,
