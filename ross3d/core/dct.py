@@ -46,7 +46,7 @@ def _filters(whiten: float) -> tuple[Tensor, Tensor]:
 
 
 class DCTTokenizer:
-    """Latents are the 16 lowest DCT coefficients of 8x8 blocks in YCbCr, packed 2x2 to 64.
+    """Latents are the 16 lowest DCT coefficients of 8x8 blocks in YCbCr, by default packed 2x2.
 
     A stand-in for a VAE that needs no download: the shapes are those of FLUX latents, decoding is
     the exact projection on the kept frequencies (a slightly blurred image), and the mean variance
@@ -55,9 +55,15 @@ class DCTTokenizer:
     Args:
         whiten: 1 = every channel has the same variance, as those of a VAE roughly have; 0 = errors
             count as in pixels, so that what is learned first is colour and shape, not texture.
+        pack: side in blocks of a latent cell: 2 = as FLUX is used, 64 channels per 16 pixels; 1 =
+            16 channels per 8 pixels, finer cells for small pictures.
+
+    Attributes:
+        channels: of a latent cell, 16 * pack^2.
+        stride: pixels per latent cell, 8 * pack.
 
     Raises:
-        ValueError: if ``whiten`` is outside [0, 1].
+        ValueError: if ``whiten`` is outside [0, 1], or ``pack`` is less than 1.
 
     Example:
         >>> tokenizer = DCTTokenizer()
@@ -65,44 +71,44 @@ class DCTTokenizer:
         torch.Size([2, 64, 14, 14])
     """
 
-    channels = 64
-    stride = 16
-
-    def __init__(self, whiten: float = 1.0) -> None:
+    def __init__(self, whiten: float = 1.0, pack: int = 2) -> None:
         if not 0.0 <= whiten <= 1.0:
             raise ValueError(f"whiten must be in [0, 1]; got {whiten}")
+        if pack < 1:
+            raise ValueError(f"pack must be at least 1; got {pack}")
+        self.pack, self.channels, self.stride = pack, 16 * pack**2, 8 * pack
         self._analysis, self._synthesis = _filters(whiten)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Analyse (n, 3, H, W) images in [0, 1] into (n, 64, H/16, W/16) latents.
+        """Analyse (n, 3, H, W) images in [0, 1] into (n, channels, H/stride, W/stride) latents.
 
         Args:
-            images: (n, 3, H, W) RGB in [0, 1]; sides divisible by 16.
+            images: (n, 3, H, W) RGB in [0, 1]; sides divisible by ``stride``.
 
         Returns:
-            (n, 64, H/16, W/16), channel c * 4 + dy * 2 + dx as in ``pixel_unshuffle``; float32 or
-            wider.
+            (n, channels, h, w), channel (c * pack + dy) * pack + dx as in ``pixel_unshuffle``;
+            float32 or wider.
 
         Raises:
-            ValueError: if a side is not divisible by 16.
+            ValueError: if a side is not divisible by ``stride``.
         """
         latent_size(images, self.stride)
         images = images.to(torch.promote_types(images.dtype, torch.float32))
-        return pack(F.conv2d(images * 2 - 1, self._analysis.to(images), stride=8), 2)
+        return pack(F.conv2d(images * 2 - 1, self._analysis.to(images), stride=8), self.pack)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Synthesise (n, 3, h*16, w*16) images from (n, 64, h, w) latents.
+        """Synthesise (n, 3, h*stride, w*stride) images from (n, channels, h, w) latents.
 
         Args:
-            latents: (n, 64, h, w).
+            latents: (n, channels, h, w).
 
         Returns:
-            (n, 3, h*16, w*16) RGB, not clamped, so that encoding it gives the latents back.
+            (n, 3, h*stride, w*stride) RGB, not clamped, so that encoding it gives the latents back.
 
         Raises:
             ValueError: if the number of channels is wrong.
         """
         check_shape("latents", latents, "n c h w", c=self.channels)
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
-        blocks = unpack(latents, 2)
+        blocks = unpack(latents, self.pack)
         return F.conv_transpose2d(blocks, self._synthesis.to(blocks), stride=8) / 2 + 0.5

@@ -113,6 +113,17 @@ def test_computes_in_float32_or_wider_even_under_meta_defaults() -> None:
     assert tokenizer.decode(tokenizer.encode(images).bfloat16()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_packing_only_arranges_the_blocks(size: int) -> None:
+    images = torch.rand(2, 3, 32, 64)
+    tokenizer, blocks = DCTTokenizer(pack=size), DCTTokenizer(pack=1).encode(images)
+    assert (tokenizer.channels, tokenizer.stride) == (16 * size**2, 8 * size)
+    latents = tokenizer.encode(images)
+    assert latents.shape == (2, tokenizer.channels, 32 // tokenizer.stride, 64 // tokenizer.stride)
+    torch.testing.assert_close(latents, F.pixel_unshuffle(blocks, size))
+    torch.testing.assert_close(tokenizer.decode(latents), DCTTokenizer(pack=1).decode(blocks))
+
+
 def test_gradcheck() -> None:
     tokenizer = DCTTokenizer()
     images = torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
@@ -132,6 +143,8 @@ def test_names_what_does_not_fit() -> None:
         DCTTokenizer().encode(torch.zeros(1, 3, 216, 216))
     with pytest.raises(ValueError, match="latents must be of shape"):
         DCTTokenizer().decode(torch.zeros(1, 16, 2, 2))
+    with pytest.raises(ValueError, match="pack must be at least 1; got 0"):
+        DCTTokenizer(pack=0)
 
 
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
