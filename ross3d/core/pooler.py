@@ -15,6 +15,9 @@ from ross3d.core.shapes import check_shape
 
 # Wavelengths of the position code, metres: a quarter of one is 5 cm, half of the other 25 m.
 SHORTEST, LONGEST = 0.2, 50.0
+# At the start a token's weight falls with this power of its distance: with less than 2, all the
+# far tokens of a surface together would outweigh the near one.
+FALLOFF = 6.0
 
 
 class QueryPooler(nn.Module):
@@ -79,9 +82,11 @@ class QueryPooler(nn.Module):
         if position_dim:
             # One matrix for both kinds of code, so that it has a gradient whichever is given.
             self.position = nn.Linear(2 * position_dim, dim, bias=False)
-            # Sines and cosines are 1/2 in the mean square, so this projects to unit variance: much
-            # more than the queries have, so that the first softmax depends on where it looks.
-            nn.init.normal_(self.position.weight, std=math.sqrt(2 / position_dim))
+            # The inner product of two codes falls with the logarithm of their distance, from its
+            # largest at SHORTEST to about nothing at LONGEST. Sines and cosines are 1/2 in the
+            # mean square, so with a gain of 1 this projects to unit variance.
+            gain = FALLOFF * math.log(LONGEST / SHORTEST) / math.sqrt(dim // heads)
+            nn.init.normal_(self.position.weight, std=math.sqrt(2 / position_dim * gain))
 
     def forward(
         self,

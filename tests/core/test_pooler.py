@@ -162,7 +162,7 @@ def test_position_matters_from_the_start() -> None:
     context = torch.randn(1, 200, 64)
     places = torch.tensor([[[0.0, 0, 0], [0.05, 0, 0], [1, 0, 0], [20, 0, 0]]])
     code = pooler.position(torch.cat((pooler_code(places), torch.zeros(1, 4, 192)), dim=-1))[0]
-    assert 0.7 < code.std() < 1.4
+    assert 2.0 < code.std() < 4.0
     assert code.std() > 20 * pooler.queries.std()
     assert torch.pdist(code).min() > 0.1 * code.norm(dim=-1).max()
     with torch.no_grad():
@@ -359,3 +359,20 @@ def test_places_of_the_context_are_checked() -> None:
         pooler(context, at=torch.zeros(1, 5, 3), placed=torch.ones(1, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="at must be None where position_dim is 0"):
         QueryPooler(2, 8, 16, 2, position_dim=0)(context, at=torch.zeros(1, 5, 3))
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(128, 4), (256, 4), (256, 16)])
+def test_a_token_starts_with_less_weight_the_farther_it_lies(dim: int, heads: int) -> None:
+    torch.manual_seed(0)
+    pooler = QueryPooler(1, 8, dim, heads)
+    places = 4 * torch.rand(300, 1, 3)
+    directions = torch.nn.functional.normalize(torch.randn(300, 1, 3), dim=-1)
+    distances = torch.tensor([0.0, 0.25, 0.5, 1.0, 2.0])[:, None]
+    query, key = (
+        pooler.position(pooler._codes(at, None, None)).unflatten(-1, (heads, -1))
+        for at in (places, places + directions * distances)
+    )
+    logits = (query * key).sum(dim=-1).mean(dim=(0, 2)) / math.sqrt(dim // heads)
+    slopes = (logits[1:-1] - logits[2:]) / math.log(2)
+    torch.testing.assert_close(slopes, torch.full((3,), 6.0), atol=1.0, rtol=0)
+    assert logits[0] > logits[1] + 6
