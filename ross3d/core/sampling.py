@@ -33,9 +33,10 @@ def sample(
 ) -> Tensor:
     """Recover latents from noise under a condition, the way the denoiser was trained.
 
-    Nothing is clamped on the way: latents leave [-1, 1]. DDIM and DDPM take every
-    (num_steps // steps)-th timestep from 0 up, so that short runs do not begin at the last ones,
-    where the cosine schedule has no signal left and any error of a predicted eps is blown up.
+    Nothing is clamped on the way: latents leave [-1, 1]. DDIM and DDPM begin at the last timestep
+    (spacing "trailing"), as noise is all there is to begin with; few steps then give the mean of
+    what is possible, many a sharp sample. Where eps is predicted they count from timestep 0 up
+    ("leading"): at the last ones the cosine schedule has no signal left, and any error is blown up.
 
     Args:
         objective: what the denoiser was trained with: DDPMLoss, FlowMatchingLoss or RegressionLoss.
@@ -109,12 +110,16 @@ def _diffuse(
 ) -> Tensor:
     if steps > objective.num_steps:
         raise ValueError(f"steps must be at most {objective.num_steps}; got {steps}")
-    stride = objective.num_steps // steps
+    stride = objective.num_steps / steps
+    if objective.target == "eps":
+        schedule = [step * int(stride) for step in range(steps - 1, -1, -1)]
+    else:
+        schedule = [round(step * stride) - 1 for step in range(steps, 0, -1)]
     kept = objective.alphas_cumprod.double().tolist()
-    for t in range((steps - 1) * stride, -1, -stride):
+    for t, next_t in zip(schedule, [*schedule[1:], None], strict=True):
         times = torch.full(z_t.shape[:1], t, device=z_t.device)
         z0, eps = objective.split(predict(z_t, t), z_t, times)
-        before = kept[t - stride] if t else 1.0
+        before = 1.0 if next_t is None else kept[next_t]
         # Variance of q(z_{t-1} | z_t, z_0); 0 for DDIM, and at the last step.
         variance = (1 - before) / (1 - kept[t]) * (1 - kept[t] / before) if ancestral else 0.0
         z_t = before**0.5 * z0 + (1 - before - variance) ** 0.5 * eps

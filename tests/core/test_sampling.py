@@ -94,7 +94,10 @@ def test_ddim_equals_diffusers_step_by_step(target, theirs: str) -> None:
         return denoiser
 
     noise, objective = torch.randn(SHAPE), DDPMLoss(target=target)
-    ddim = diffusion_scheduler("DDIMScheduler", theirs, clip_sample=False)
+    spacing = "leading" if target == "eps" else "trailing"
+    ddim = diffusion_scheduler(
+        "DDIMScheduler", theirs, clip_sample=False, timestep_spacing=spacing
+    )
     options = {"steps": 20, "noise": noise}
     ours = sample(objective, watch(calls[0]), CONDITION, SHAPE, method="ddim", **options)
     their = sample(objective, watch(calls[1]), CONDITION, SHAPE, scheduler=ddim, **options)
@@ -107,7 +110,9 @@ def test_ddim_equals_diffusers_step_by_step(target, theirs: str) -> None:
 
 def test_ddpm_equals_diffusers_given_the_same_noise() -> None:
     noise, objective = torch.randn(SHAPE), DDPMLoss(target="v")
-    ddpm = diffusion_scheduler("DDPMScheduler", "v_prediction", clip_sample=False)
+    ddpm = diffusion_scheduler(
+        "DDPMScheduler", "v_prediction", clip_sample=False, timestep_spacing="trailing"
+    )
     ours, theirs = (
         sample(
             objective,
