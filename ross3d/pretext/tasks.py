@@ -99,7 +99,9 @@ class GlobalViewTask:
             masked: (b, m) bool; not used: the picture shows what all views saw.
 
         Returns:
-            Targets with k = 1. A cell's height is that of the surfaces seen in it.
+            Targets with k = 1. A cell's height is that of the surfaces seen in it. Unobserved
+            pixels have the mean colour of the observed ones, so that latents of partly observed
+            cells hold what was seen there, not an edge to black.
 
         Raises:
             ValueError: if the renderer's picture does not have ``size`` pixels.
@@ -110,9 +112,12 @@ class GlobalViewTask:
             got = tuple(bev.image.shape[-2:])
             raise ValueError(f"renderer must return {self.size} x {self.size} pixels; got {got}")
         coords, _ = cell_coords(bev, self.grid)
+        weight = bev.observed[:, None].to(bev.image.dtype)
+        seen = weight.sum(dim=(-2, -1), keepdim=True).clamp(min=1)
+        mean = (bev.image * weight).sum(dim=(-2, -1), keepdim=True) / seen
         return Targets(
-            images=bev.image[:, None],
-            weight=bev.observed[:, None].to(bev.image.dtype),
+            images=torch.where(weight > 0, bev.image, mean)[:, None],
+            weight=weight,
             coords=coords[:, None],
         )
 

@@ -115,8 +115,16 @@ def test_global_view_is_the_renderers_picture() -> None:
     frames, renderer = make_frames(2, 4, SIZE, unknown=0.0), BEVRenderer(32)
     bev = renderer(frames)
     targets = GlobalViewTask(renderer, 32, stride=16)(frames, sample_view_mask(2, 4))
-    assert torch.equal(targets.images[:, 0], bev.image)
+    seen = bev.observed[:, None].expand_as(bev.image)
+    assert torch.equal(targets.images[:, 0][seen], bev.image[seen])
     assert torch.equal(targets.weight[:, 0] > 0, bev.observed)
+    for scene in range(2):
+        for channel in range(3):
+            known = bev.observed[scene]
+            unseen = targets.images[scene, 0, channel][~known]
+            assert len(unseen)
+            mean = bev.image[scene, channel][known].mean()
+            torch.testing.assert_close(unseen, mean.expand_as(unseen))
     low, high = bev.extent[:, None, :2], bev.extent[:, None, 2:]
     inside = targets.coords[:, 0, :, :2]
     assert ((inside > low) & (inside < high)).all()
@@ -146,10 +154,10 @@ def test_a_renderer_is_any_callable() -> None:
     def white(frames: PosedFrames) -> BEV:
         b = frames.images.shape[0]
         plane = torch.zeros(b, 32, 32)
-        return BEV(torch.ones(b, 3, 32, 32), plane > 0, plane, torch.tensor([[-1.0, -1, 1, 1]] * b))
+        return BEV(torch.ones(b, 3, 32, 32), plane == 0, plane, torch.tensor([[-1.0, -1, 1, 1]] * b))
 
     targets = GlobalViewTask(white, 32, stride=16)(
         make_frames(2, 2, SIZE), torch.zeros(2, 2, dtype=torch.bool)
     )
     assert (targets.images == 1).all()
-    assert (targets.weight == 0).all()
+    assert (targets.weight == 1).all()
