@@ -14,16 +14,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-PLACES = {
-    "places of targets and tokens": [],
-    "places of targets": ["--no-context-coords"],
-    "no places": ["--no-target-coords"],
-}
 ARMS = {
     f"{context}, {places}": [f"--context={context}", *options]
     for context in ("visible", "all", "own")
-    for places, options in PLACES.items()
+    for places, options in (("with places", []), ("without", ["--no-target-coords"]))
 }
+ARMS["all, with places of targets only"] = ["--context=all", "--no-context-coords"]
 FIGURES = ("cross_view/loss", "cross_view/psnr", "global_view/loss", "global_view/psnr")
 
 

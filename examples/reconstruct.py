@@ -8,7 +8,6 @@ python examples/reconstruct.py runs/rooms --steps 10 --method ddpm   fewer denoi
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from reference.build import build_model
 from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import open_source
+from reference.files import read_json
 from reference.presets import Preset
 from reference.rebuilding import picture_figures
 from reference.results import write_pictures
@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", default=None, help="rooms, furnished_room, or a scan folder")
     parser.add_argument("--out", default=None, help="default: RUN/reconstruction")
     parser.add_argument("--scenes", type=int, default=4, help="held-out scenes")
-    parser.add_argument("--steps", type=int, default=50, help="denoiser evaluations per picture")
+    parser.add_argument("--steps", type=int, default=None, help="denoiser evaluations per picture")
     parser.add_argument("--method", default=None, choices=["ddim", "euler", "ddpm"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -40,7 +40,7 @@ def main() -> None:
     args = parse()
     if not (args.run / "config.json").exists():
         raise SystemExit(f"RUN must be a folder that train_ross3d.py wrote; got {args.run}")
-    config = json.loads((args.run / "config.json").read_text())
+    config = read_json(args.run / "config.json")
     options, preset = config["options"], Preset(**config["preset"])
     layout = {
         "views": preset.views,
@@ -56,6 +56,7 @@ def main() -> None:
         vae=options["vae"],
         context=options["context"],
         target_coords=not options["no_target_coords"],
+        context_coords=not options["no_context_coords"],
     )
     checkpoint = RunFolder(args.run, resume=True).latest_checkpoint()
     if checkpoint is None:
@@ -66,17 +67,19 @@ def main() -> None:
     source = open_source(args.data or options["data"], **layout)
     collate = SceneCollator(tokenizer, model.num_visual(preset.views))
     out = RunFolder(args.out or args.run / "reconstruction", resume=True)
-    sampler = {"steps": args.steps, "method": args.method}
+    sampler = {"steps": args.steps or preset.sample_steps, "method": args.method}
     names = write_pictures(out, model, source, collate, scenes=args.scenes, **sampler)
     scenes = [collate([source.held_out(i)]).to(args.device) for i in range(args.scenes)]
     figures = picture_figures(model.eval(), scenes, source.hidden, **sampler)
 
     print(f"after {step} steps, {args.scenes} held-out scenes of {source.name}; PSNR in dB")
-    print(f"{'':<18}{'model':>8}{'nearest view':>16}{'tokenizer limit':>18}")
+    print(f"{'':<18}{'model':>8}{'mean colour':>14}{'nearest view':>14}{'limit':>8}")
     for task in model.reconstruction.tasks:
-        row = [figures.get(f"{task}/psnr{suffix}") for suffix in ("", "_nearest", "_limit")]
+        row = [
+            figures.get(f"{task}/psnr{suffix}") for suffix in ("", "_mean", "_nearest", "_limit")
+        ]
         cells = ["-" if value is None else f"{value:.2f}" for value in row]
-        print(f"{task:<18}{cells[0]:>8}{cells[1]:>16}{cells[2]:>18}")
+        print(f"{task:<18}{cells[0]:>8}{cells[1]:>14}{cells[2]:>14}{cells[3]:>8}")
     print(f"{', '.join(names)} are in {out.path}")
 
 

@@ -10,7 +10,6 @@ python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import open_source
 from reference.evaluation import held_out_losses
+from reference.files import read_json
 from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
@@ -29,9 +29,11 @@ from reference.sizes import size_table
 from reference.training import StepDataset, batches, draw_mask, learning_rate, step_generators
 from tqdm import tqdm
 
+FREE = ("threads", "workers", "evaluate", "save_every")  # not what is learned, but how
+
 
 def parse() -> argparse.Namespace:
-    """Read the options; a resumed run keeps its own."""
+    """Read the options; a resumed run keeps its own, and refuses to be given others."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="rooms", help="rooms, furnished_room, or a scan folder")
     parser.add_argument("--preset", default="tiny", choices=sorted(PRESETS))
@@ -42,20 +44,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
     parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
     parser.add_argument("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
-    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument(
-        "--evaluate", type=int, default=48, help="held-out scenes judged at the end"
-    )
+    parser.add_argument("--evaluate", type=int, default=48, help="held-out scenes judged at last")
     parser.add_argument("--resume", action="store_true", help="go on, with the run's own options")
     parser.add_argument("--sizes", action="store_true", help="print the preset's sizes and stop")
     args = parser.parse_args()
-    args.out = args.out or f"runs/{Path(args.data).name}"
-    config = Path(args.out, "config.json")
+    out = args.out or f"runs/{Path(args.data).name}"
+    config = Path(out, "config.json")
     if args.resume and config.exists():
-        saved = json.loads(config.read_text())["options"]
-        args = argparse.Namespace(**{**vars(args), **saved})
+        saved = read_json(config)["options"]
+        parser.set_defaults(**saved)
+        args = parser.parse_args()  # again: what is not given is as it was saved
+        for name, was in saved.items():
+            if name not in FREE and (given := getattr(args, name)) != was:
+                option = f"--{name.replace('_', '-')}"
+                parser.error(f"{option} must be {was}, as saved in {config}; got {given}")
+    args.out = out
     return args
 
 
@@ -71,14 +77,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     accelerator = Accelerator()
     hidden = max(1, round(preset.views * preset.mask_ratio))
-    source = open_source(
-        args.data,
-        views=preset.views,
-        size=preset.image_size,
-        turns=preset.turns,
-        hidden=hidden,
-        seed=args.seed,
-    )
+    layout = {"views": preset.views, "size": preset.image_size, "turns": preset.turns}
+    source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
     tokenizer = build_tokenizer(source.words())
     model = build_model(
         preset,
@@ -98,7 +98,7 @@ def main() -> None:
     with accelerator.main_process_first():
         run = RunFolder(args.out, resume=args.resume or not main_process)
         if checkpoint := run.latest_checkpoint():
-            start = load_checkpoint(checkpoint, model, optimizer, config=config)["step"]
+            start = load_checkpoint(checkpoint, model, optimizer, config=config, free=FREE)["step"]
         if main_process:
             run.truncate(start)
             run.write_json("config.json", config)
@@ -140,7 +140,8 @@ def main() -> None:
             if done % args.save_every == 0 or done == preset.steps:
                 run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
     if main_process:
-        figures = write_results(run, bare, source, collate, config, scenes=args.evaluate)
+        judging = {"scenes": args.evaluate, "steps": preset.sample_steps}
+        figures = write_results(run, bare, source, collate, config, **judging)
         print(*(f"{name:<26}{value:10.3f}" for name, value in figures.items()), sep="\n")
         print(f"pictures and figures: {run.path / 'report.html'}")
 

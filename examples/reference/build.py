@@ -114,7 +114,7 @@ def build_model(
 def build_teacher(preset: Preset, vae: str | None = None) -> Tokenizer:
     """Build the tokenizer of the targets."""
     if preset.teacher == "dct":
-        return DCTTokenizer(preset.whiten)
+        return DCTTokenizer(preset.whiten, preset.pack)
     if vae is not None:
         return VAETokenizer.from_pretrained(vae)
     return VAETokenizer(require("diffusers", "vae").AutoencoderKL(**FLUX_VAE))

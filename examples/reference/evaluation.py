@@ -86,7 +86,13 @@ def choose(model: Ross3D, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(
-    model: Ross3D, source: Source, collate: SceneCollator, *, scenes: int = 48, batch: int = 8
+    model: Ross3D,
+    source: Source,
+    collate: SceneCollator,
+    *,
+    scenes: int = 48,
+    batch: int = 8,
+    steps: int = 25,
 ) -> tuple[dict[str, float], list[Sample]]:
     """All figures on held-out scenes.
 
@@ -96,6 +102,7 @@ def evaluate(
         collate: of the model's tokenizer.
         scenes: how many are read.
         batch: scenes at once.
+        steps: denoiser evaluations per picture.
 
     Returns:
         Name -> figure, and the questions with what the model said.
@@ -109,6 +116,6 @@ def evaluate(
     figures = {f"{name}/loss": value for name, value in losses.items()}
     figures |= answer_figures(said, (turn for i in range(400) for turn in source.turns(i)))
     figures |= grounding_figures(model, batches)
-    figures |= picture_figures(model, batches, source.hidden)
+    figures |= picture_figures(model, batches, source.hidden, steps=steps)
     model.train()
     return figures, [sample for _, sample in said]

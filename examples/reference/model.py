@@ -18,6 +18,7 @@ from ross3d import (
 )
 
 from .batch import Batch, Text
+from .text import IGNORE
 
 if TYPE_CHECKING:
     from .lmm import LMM, LMMOutput
@@ -68,22 +69,23 @@ class Ross3D(nn.Module):
 
         Returns:
             Name -> scalar: one per pretext task; ``text`` and ``grounding`` for labelled scenes.
+            Their sum depends on every trainable parameter, whatever the scenes lack: one that
+            takes no part has a gradient of zero, so that ranks with and without labels agree
+            (DistributedDataParallel needs no ``find_unused_parameters``).
         """
         masked = self.no_mask(batch) if masked is None else masked
+        text = batch.text or self.no_text(batch)
         visual = self.see(batch, masked)
         output, hidden = self.read(batch, visual)
         losses = self.reconstruction(
             hidden, batch.frames, masked, step=step, generator=generator
         )  # Eqs. 6 and 7
-        if batch.text is None:
-            return losses
-        logits = self.ground(batch, batch.text, output, visual, masked)
-        asked = batch.text.ground_positions >= 0
-        losses["text"] = output.loss  # Eq. 1
-        losses["grounding"] = grounding_loss(
-            logits, batch.text.ground_targets, valid=batch.objects, asked=asked
-        )
-        return losses
+        logits = self.ground(batch, text, output, visual, masked)
+        asked = text.ground_positions >= 0
+        grounding = grounding_loss(logits, text.ground_targets, valid=batch.objects, asked=asked)
+        if batch.text is None:  # Both are exactly 0; they keep the words' parameters in the graph.
+            return {name: loss + output.loss + grounding for name, loss in losses.items()}
+        return {**losses, "text": output.loss, "grounding": grounding}  # text: Eq. 1
 
     def see(self, batch: Batch, masked: Tensor) -> Tensor:
         """Visual tokens (b, m, p, d); a hidden view's are the mask token (Eq. 4)."""
@@ -99,13 +101,9 @@ class Ross3D(nn.Module):
 
     def read(self, batch: Batch, visual: Tensor) -> tuple[LMMOutput, Tensor]:
         """Run the language model on positioned tokens and text: its output, hidden (b, m, p, d)."""
-        text, placed = batch.text, self.place(batch, visual)
-        if text is None:
-            shape = (visual.shape[0], self.num_visual(visual.shape[1]))
-            rows = torch.full(shape, self.lmm.visual_token_id, device=visual.device)
-            return self.lmm.decode(placed, rows)
+        text = batch.text or self.no_text(batch)
         return self.lmm.decode(
-            placed,
+            self.place(batch, visual),
             text.input_ids,
             labels=text.labels,
             attention_mask=text.attention_mask,
@@ -161,6 +159,23 @@ class Ross3D(nn.Module):
         """Visual placeholders that the prompt of a scene with so many views needs."""
         rows, columns = self.lmm.grid
         return views * rows * columns + self.lmm.num_extra
+
+    def no_text(self, batch: Batch) -> Text:
+        """The text of scenes about which nothing is said: visual placeholders alone."""
+        b, m = batch.frames.images.shape[:2]
+        shape, device = (b, self.num_visual(m)), batch.objects.device
+        placeholders = torch.full(shape, self.lmm.visual_token_id, device=device)
+        nowhere = placeholders[:, :0]
+        return Text(
+            input_ids=placeholders,
+            attention_mask=torch.ones_like(placeholders),
+            segments=torch.zeros_like(placeholders),
+            labels=torch.full_like(placeholders, IGNORE),
+            coord_positions=nowhere,
+            coord_points=batch.boxes[:, :0, :3],
+            ground_positions=nowhere,
+            ground_targets=batch.objects[:, None].expand(b, 0, -1),
+        )
 
     @staticmethod
     def no_mask(batch: Batch) -> Tensor:

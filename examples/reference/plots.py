@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .run import replacing
+from .files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,6 +24,7 @@ class Preset:
         train_tower: whether the vision tower trains.
         teacher: "dct" = weight-free; "flux" = the FLUX VAE.
         whiten: of the weight-free teacher; less than 1 learns colour and shape before texture.
+        pack: of the weight-free teacher: latent cells of 8 * pack pixels.
         view_size: pixels of the cross-view targets.
         bev_size: pixels of the bird's-eye view.
         denoiser_dim: width of the denoiser.
@@ -31,6 +32,8 @@ class Preset:
         denoiser_heads: attention heads of the denoiser and its poolers.
         objective: "flow", or what a DDPM predicts: "eps" (paper), "v" or "x0".
         draws: noise draws per target.
+        sample_steps: denoiser evaluations per picture at the end; 1 shows the mean of what is
+            possible, many a sharp guess.
         views: posed views per scene.
         mask_ratio: share of hidden views in a masked step.
         every: Δt, steps from one masked step to the next.
@@ -56,6 +59,7 @@ class Preset:
     train_tower: bool
     teacher: Literal["dct", "flux"]
     whiten: float
+    pack: int
     view_size: int
     bev_size: int
     denoiser_dim: int
@@ -63,6 +67,7 @@ class Preset:
     denoiser_heads: int
     objective: Literal["flow", "eps", "v", "x0"]
     draws: int
+    sample_steps: int
     views: int
     mask_ratio: float
     every: int
@@ -79,9 +84,9 @@ class Preset:
 TINY = Preset(
     host="scratch",
     image_size=96,
-    patch_size=12,
+    patch_size=8,
     vision_dim=96,
-    vision_layers=2,
+    vision_layers=1,
     dim=128,
     layers=2,
     heads=4,
@@ -89,22 +94,24 @@ TINY = Preset(
     train_tower=True,
     teacher="dct",
     whiten=0.3,
+    pack=1,
     view_size=96,
     bev_size=96,
     denoiser_dim=128,
-    denoiser_depth=3,
+    denoiser_depth=2,
     denoiser_heads=4,
     objective="x0",
-    draws=2,
+    draws=1,
+    sample_steps=1,
     views=8,
     mask_ratio=0.25,
     every=1,
     batch=4,
     accumulate=1,
     turns=16,
-    steps=500,
+    steps=400,
     lr=6e-4,
-    denoiser_lr=3.0,
+    denoiser_lr=5.0,
     beta2=0.99,
     clip=10.0,
 )
@@ -119,10 +126,14 @@ SMALL = replace(
     dim=512,
     layers=8,
     heads=8,
+    pack=2,
     view_size=192,
     bev_size=192,
     denoiser_dim=512,
+    denoiser_depth=3,
     denoiser_heads=8,
+    draws=2,
+    sample_steps=25,
     views=16,
     turns=16,
     steps=20_000,
@@ -144,6 +155,7 @@ ROSS3D_7B = Preset(
     train_tower=False,
     teacher="flux",
     whiten=1.0,
+    pack=2,
     view_size=224,
     bev_size=432,
     denoiser_dim=1024,
@@ -151,6 +163,7 @@ ROSS3D_7B = Preset(
     denoiser_heads=16,
     objective="eps",
     draws=4,
+    sample_steps=50,
     views=32,
     mask_ratio=0.25,
     every=4,

@@ -14,6 +14,9 @@ from .batch import Batch
 from .model import Ross3D
 from .run import generator_for
 
+PICTURE_TASKS = ("cross_view", "global_view")
+"""Tasks whose targets are the scene's own colours; other targets have no mean among its views."""
+
 
 def hide_last(batch: Batch, hidden: int) -> Tensor:
     """A mask (b, m) that hides the last views of every scene."""
@@ -60,7 +63,7 @@ def picture_figures(
     steps: int = 25,
     method: str | None = None,
 ) -> dict[str, float]:
-    """PSNR of sampled pictures where they count, beside the tokenizer's limit and the nearest view.
+    """PSNR of sampled pictures where they count, beside that of simple guesses, and the limit.
 
     A sharp sample can score below a blurred average: judge the pictures by eye, too.
 
@@ -72,7 +75,9 @@ def picture_figures(
         method: sampler, see ``ross3d.sample``; None = the objective's own.
 
     Returns:
-        ``TASK/psnr`` and ``TASK/psnr_limit`` in dB, and ``cross_view/psnr_nearest``.
+        ``TASK/psnr`` and ``TASK/psnr_limit`` (the tokenizer's round trip) in dB; of pictures of the
+        scene also ``TASK/psnr_mean`` (one colour, the mean of the visible views), and
+        ``cross_view/psnr_nearest`` (the nearest visible view).
     """
     totals: dict[str, list[Tensor]] = defaultdict(list)
     for number, batch in enumerate(batches):
@@ -82,6 +87,9 @@ def picture_figures(
             truth, weight = r.targets.images, r.targets.weight
             totals[f"{name}/psnr"].append(psnr(r.images, truth, weight))
             totals[f"{name}/psnr_limit"].append(psnr(r.round_trip, truth, weight))
+            if name in PICTURE_TASKS:
+                flat = mean_colours(batch.frames, masked)[:, None, :, None, None].expand_as(truth)
+                totals[f"{name}/psnr_mean"].append(psnr(flat, truth, weight))
         if "cross_view" in rebuilt:
             targets = rebuilt["cross_view"].targets
             near = nearest_views(batch.frames, masked, targets.images.shape[-1])
@@ -96,6 +104,12 @@ def psnr(images: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     counted = weight.sum(dim=(-2, -1))
     mse = (error * weight).sum(dim=(-2, -1)) / counted.clamp(min=1e-6)
     return -10 * torch.log10(mse.clamp(min=1e-10))[counted > 0]
+
+
+def mean_colours(frames: PosedFrames, masked: Tensor) -> Tensor:
+    """Mean colour (b, 3) of the pixels of each scene's visible views."""
+    views, visible = frames.images.mean(dim=(-2, -1)), ~masked[..., None]
+    return (views * visible).sum(dim=1) / visible.sum(dim=1).clamp(min=1)
 
 
 def nearest_views(frames: PosedFrames, masked: Tensor, size: int) -> Tensor:

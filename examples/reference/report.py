@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .run import replacing
+from .files import replacing
 from .state import flatten
 
 STYLE = """

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +15,13 @@ from torch.optim import Optimizer
 
 from ross3d import __version__
 
+from .files import TEMPORARY, parse, read_json, remove, replacing
 from .state import flatten, load_model, load_optimizer, optimizer_state, refuse, save_tensors
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TEMPORARY = ".tmp-"
-RUN_FILES = ("metrics.jsonl", "config.json", "report.html", "checkpoint-*")
+RUN_FILES = ("metrics.jsonl", "figures.json", "config.json", "report.html", "checkpoint-*")
 
 
 class RunFolder:
@@ -146,6 +143,7 @@ def load_checkpoint(
     optimizer: Optimizer | None = None,
     *,
     config: Mapping[str, Any] | None = None,
+    free: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Fill a model, and its optimiser, from a checkpoint: bit for bit what was saved.
 
@@ -154,24 +152,29 @@ def load_checkpoint(
         model: a model of the same config.
         optimizer: an optimiser of the same kind over the same parameters; None = leave it out.
         config: what the saved config must be equal to; None = anything.
+        free: options that may differ, for example ``threads``.
 
     Returns:
         ``step``, ``extra``, ``config`` and the ``version`` of ross3d that wrote it.
 
     Raises:
+        FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or the checkpoint is one of another config; nothing has
             been filled then, unless only the optimiser does not fit.
     """
     folder = Path(path)
-    state = parse((folder / "state.json").read_text(encoding="utf-8"), str(folder / "state.json"))
+    files = ("state.json", "model.safetensors", "optimizer.safetensors")[: 3 if optimizer else 2]
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} must hold {', '.join(missing)}; got no such file")
+    state = read_json(folder / "state.json")
     saved = flatten(state.get("config") or {})
     wanted = saved if config is None else flatten(json.loads(json.dumps(dict(config))))
     differing = [
         f"{key}: {saved.get(key)!r} was saved, {wanted.get(key)!r} is wanted"
         for key in sorted({*saved, *wanted})
-        if saved.get(key) != wanted.get(key)
+        if saved.get(key) != wanted.get(key) and key.removeprefix("options.") not in free
     ]
-    refuse(folder / "state.json", differing)
+    refuse(folder / "state.json", differing if "step" in state else ["missing step"])
     load_model(folder / "model.safetensors", model)
     groups = state.pop("optimizer", None)
     if optimizer is not None:
@@ -190,55 +193,3 @@ def generator_for(seed: int, *keys: int | str) -> torch.Generator:
     """
     digest = hashlib.sha256(json.dumps([seed, *keys]).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write a file or folder under; it becomes ``path`` once whole."""
-    temporary = path.with_name(TEMPORARY + path.name)
-    try:
-        yield temporary
-        for written in (*temporary.glob("*"), temporary):
-            flush(written)
-        if path.is_dir():
-            remove(path)
-        os.replace(temporary, path)
-    finally:
-        remove(temporary)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    if path.is_dir() and os.name == "nt":  # pragma: no cover
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there; a kill never leaves half of it under its name."""
-    if path.is_dir():
-        going = path.with_name(f"{TEMPORARY}going-{path.name.removeprefix(TEMPORARY)}")
-        shutil.rmtree(going, ignore_errors=True)
-        shutil.rmtree(path.rename(going))
-    else:
-        path.unlink(missing_ok=True)
-
-
-def parse(text: str, source: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source} must be JSON; got {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{source} must be a JSON object; got {type(value).__name__}")
-    return value

@@ -23,6 +23,8 @@ def unproject(
 
     The rays are rotated once and then scaled by depth. A pixel of unknown depth (0) lands on the
     camera centre t; mask it with ``depths > 0``.
+    Values are not checked, which would wait for the device: ``PosedFrames`` does that once.
+    Singular intrinsics have no finite rays.
 
     Args:
         depths: (b, m, h, w) depth along the optical axis, metres, 0 = unknown.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +28,9 @@ class PosedFrames:
         poses: (b, m, 4, 4) camera-to-world.
 
     Raises:
-        ValueError: if shapes, devices or dtypes do not fit, there is no view, an image is not
-            finite, a depth is negative or not finite, intrinsics are not those of a pinhole
-            camera, or a pose is not rigid.
+        ValueError: if shapes, devices or dtypes do not fit, there is no view or no pixel, an image
+            is not finite, a depth is negative or not finite, intrinsics are not those of a pinhole
+            camera, or a pose is not rigid; the message holds the first such value and its place.
 
     Example:
         >>> poses = torch.eye(4).expand(1, 2, 4, 4)
@@ -51,8 +51,9 @@ class PosedFrames:
         check_shape("depths", self.depths, "b m h w", **sizes)
         check_shape("intrinsics", self.intrinsics, "b m 3 3", **sizes)
         check_shape("poses", self.poses, "b m 4 4", **sizes)
-        if not sizes["m"]:
-            raise ValueError("images must be of at least one view; got none")
+        if not (sizes["m"] and sizes["h"] and sizes["w"]):
+            got = tuple(self.images.shape)
+            raise ValueError(f"images must be of at least one view and one pixel; got {got}")
         for name, values in self._fields().items():
             if values.device != self.images.device:
                 device = self.images.device
@@ -98,23 +99,35 @@ class PosedFrames:
             index: (n,) views to take of every scene, or (b, n) of each scene its own; long.
 
         Raises:
-            ValueError: if the index has another shape or dtype.
+            ValueError: if the index has another shape or dtype, picks no view, or one that is not
+                there (which only the CPU says at once).
         """
         if index.dtype != torch.long or index.ndim not in (1, 2):
             got = f"{index.dtype} {tuple(index.shape)}"
             raise ValueError(f"index must be a long tensor of shape (n) or (b n); got {got}")
-        if index.ndim == 1:
-            return _unchecked(*(x[:, index] for x in self._fields().values()))
-        check_shape("index", index, "b n", b=len(self))
-        scene = torch.arange(len(self), device=index.device)[:, None]
-        return _unchecked(*(x[scene, index] for x in self._fields().values()))
+        if not index.shape[-1]:
+            raise ValueError(f"index must pick at least one view; got {tuple(index.shape)}")
+        scene: slice | Tensor = slice(None)
+        if index.ndim == 2:
+            check_shape("index", index, "b n", b=len(self))
+            scene = torch.arange(len(self), device=index.device)[:, None]
+        try:
+            return _unchecked(*(x[scene, index] for x in self._fields().values()))
+        except IndexError as error:
+            views = f"some of the {self.views} views"
+            raise ValueError(f"index must be {views}; got {index.tolist()}") from error
 
     def resize(self, size: tuple[int, int]) -> PosedFrames:
         """Resize images (bilinear, antialiased) and depths (nearest); the intrinsics follow.
 
         Args:
             size: new height and width.
+
+        Raises:
+            ValueError: if they are not positive.
         """
+        if min(size) < 1:
+            raise ValueError(f"size must be positive; got {size}")
         h, w = self.size
         pixels = full_precision(self.images.flatten(0, 1))
         pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
@@ -146,7 +159,11 @@ class PosedFrames:
         return _unchecked(self.images[window], self.depths[window], intrinsics, self.poses)
 
     def square(self, size: int) -> PosedFrames:
-        """Resize the shorter side to ``size`` pixels and crop the centre of the longer one."""
+        """Resize the shorter side to ``size`` pixels and crop the centre of the longer one.
+
+        Raises:
+            ValueError: if the size is not positive.
+        """
         h, w = self.size
         height, width = size * h // min(h, w), size * w // min(h, w)
         resized = self.resize((height, width))
@@ -186,17 +203,36 @@ def _check_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Ten
     )
     lower = torch.stack([k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1], -1)
     rigid = (skewed.abs().amax((-1, -2)) < 1e-3) & (torch.linalg.det(rotation) > 0)
-    checks = [
-        ("images must be finite", images.isfinite().all()),
-        ("depths must be finite and not negative", (depths.isfinite() & (depths >= 0)).all()),
-        ("intrinsics must be finite", k.isfinite().all()),
-        ("intrinsics must have fx, fy > 0", (k[..., 0, 0] > 0).all() & (k[..., 1, 1] > 0).all()),
-        ("intrinsics must be upper triangular with last row 0 0 1", (lower.abs() < 1e-4).all()),
-        ("poses must be finite", pose.isfinite().all()),
-        ("poses must have last row 0 0 0 1", ((pose[..., 3, :] - corner).abs() < 1e-4).all()),
-        ("poses must be rigid: R^T R = I within 1e-3 and det R = 1", rigid.all()),
+    # Called once to know whether all is well, and again only to say where it is not.
+    checks: list[tuple[str, str, Callable[[], Tensor]]] = [
+        ("images", "be finite", images.isfinite),
+        ("depths", "be finite and not negative", lambda: depths.isfinite() & (depths >= 0)),
+        ("intrinsics", "be finite", lambda: k.isfinite().all(-1).all(-1)),
+        ("intrinsics", "have fx, fy > 0", lambda: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),
+        (
+            "intrinsics",
+            "be upper triangular with last row 0 0 1",
+            lambda: (lower.abs() < 1e-4).all(-1),
+        ),
+        ("poses", "be finite", lambda: pose.isfinite().all(-1).all(-1)),
+        (
+            "poses",
+            "have last row 0 0 0 1",
+            lambda: ((pose[..., 3, :] - corner).abs() < 1e-4).all(-1),
+        ),
+        ("poses", "be rigid: R^T R = I within 1e-3 and det R = 1", lambda: rigid),
     ]
-    passed = torch.stack([ok for _, ok in checks]).tolist()
-    for (message, _), ok in zip(checks, passed, strict=True):
-        if not ok:
-            raise ValueError(f"{message}; got values that are not")
+    passed = torch.stack([holds().all() for _, _, holds in checks]).tolist()
+    if not all(passed):
+        name, wanted, holds = checks[passed.index(False)]
+        index = (~holds()).nonzero()[0].tolist()
+        values = {"images": images, "depths": depths, "intrinsics": k, "poses": pose}[name]
+        got = _written(values[tuple(index)])
+        raise ValueError(f"{name} must {wanted}; got {got} at {name}{index}")
+
+
+def _written(values: Tensor) -> str:
+    """A number, or a matrix row by row, in few digits."""
+    if values.ndim == 2:
+        return "[" + "; ".join(_written(row) for row in values) + "]"
+    return " ".join(f"{value:.4g}" for value in values.reshape(-1).tolist())

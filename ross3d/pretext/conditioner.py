@@ -72,10 +72,11 @@ class Conditioner(nn.Module):
             (b*k, g, d), one vector per latent cell.
 
         Raises:
-            ValueError: if a shape is wrong, a scene has no visible view, or the targets carry no
-                coordinates though ``target_coords`` is on.
+            ValueError: if a shape is wrong, a scene has no visible view and only visible ones are
+                read, or the targets carry no coordinates though ``target_coords`` is on, or those
+                of another number of cells.
         """
-        sizes = check_shape("hidden", hidden, "b m p d")
+        sizes = check_shape("hidden", hidden, "b m p d", d=self.pooler.proj.in_features)
         check_mask(masked, b=sizes["b"], m=sizes["m"])
         k = targets.images.shape[1]
         own = self.context == "own" and (targets.views is not None or not k)
@@ -88,6 +89,7 @@ class Conditioner(nn.Module):
             raise ValueError("targets must carry coords when target_coords is on; got None")
         if coords is None:
             coords = hidden.new_zeros(sizes["b"], 0, len(self.pooler.queries), 3)
+        check_shape("coords", coords, "b k g 3", b=sizes["b"], k=k, g=len(self.pooler.queries))
         at = placed = None
         if places is not None:
             check_shape(

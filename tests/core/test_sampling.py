@@ -95,9 +95,7 @@ def test_ddim_equals_diffusers_step_by_step(target, theirs: str) -> None:
 
     noise, objective = torch.randn(SHAPE), DDPMLoss(target=target)
     spacing = "leading" if target == "eps" else "trailing"
-    ddim = diffusion_scheduler(
-        "DDIMScheduler", theirs, clip_sample=False, timestep_spacing=spacing
-    )
+    ddim = diffusion_scheduler("DDIMScheduler", theirs, clip_sample=False, timestep_spacing=spacing)
     options = {"steps": 20, "noise": noise}
     ours = sample(objective, watch(calls[0]), CONDITION, SHAPE, method="ddim", **options)
     their = sample(objective, watch(calls[1]), CONDITION, SHAPE, scheduler=ddim, **options)

@@ -141,15 +141,13 @@ def test_gradients_reach_every_trainable_parameter(step: str) -> None:
     assert computed["cross_view"].requires_grad
     sum(computed.values()).backward()
     trained = [(n, p) for n, p in tiny.model.named_parameters() if p.requires_grad]
-    if step == "unlabelled":
-        assert set(computed) == {"cross_view", "global_view"}
-        trained = [(n, p) for n, p in trained if reads_pictures(n)]
-    else:
-        assert set(computed) == {"cross_view", "global_view", "text", "grounding"}
+    tasks = {"cross_view", "global_view"}
+    assert set(computed) == tasks | (set() if step == "unlabelled" else {"text", "grounding"})
     assert [n for n, p in trained if p.grad is None or not p.grad.isfinite().all()] == []
     idle = {n for n, p in trained if not p.grad.any()}
     without = {n for n, _ in trained if "cross_view" in n or n.startswith("masker")}
-    assert idle == (without if step == "without masks" else set())
+    words = {n for n, _ in trained if not reads_pictures(n)}
+    assert idle == {"full": set(), "without masks": without, "unlabelled": words}[step]
 
 
 def reads_pictures(name: str) -> bool:
@@ -186,6 +184,14 @@ def test_unlabelled_scenes_have_the_hidden_states_of_labelled_ones(tiny: Tiny) -
     _, with_text = tiny.model.read(batch, visual)
     _, without = tiny.model.read(batch.without_text(), visual)
     close(with_text, without)
+
+
+@torch.no_grad()
+def test_unlabelled_scenes_have_the_pretext_losses_of_labelled_ones(tiny: Tiny) -> None:
+    batch, masked = tiny.batch(), hide(2, 4, 2)
+    with_text, without = (losses(tiny, b, masked) for b in (batch, batch.without_text()))
+    for name, loss in without.items():
+        close(loss, with_text[name])
 
 
 @torch.no_grad()

@@ -4,7 +4,14 @@ import math
 
 import pytest
 import torch
-from reference.rebuilding import hide_last, nearest_views, picture_figures, psnr, rebuild
+from reference.rebuilding import (
+    hide_last,
+    mean_colours,
+    nearest_views,
+    picture_figures,
+    psnr,
+    rebuild,
+)
 from tiny import Tiny, hide, tiny_ross3d
 
 from ross3d import PosedFrames
@@ -74,15 +81,39 @@ def test_the_nearest_view_is_visible_close_and_looks_alike() -> None:
     assert turned[0, 0, 0, 0, 0].item() == pytest.approx(0.0)
 
 
+def test_the_mean_colour_is_that_of_the_visible_views() -> None:
+    frames = line(0.0, 1.0, 3.0, 5.0)
+    frames.images[0, 1, 0, :4] = 0.9  # half of the red pixels; they were 0.1
+    colours = mean_colours(frames, hide(1, 4, 0, 3))
+    assert colours.shape == (1, 3)
+    assert colours[0].tolist() == pytest.approx([0.35, 0.15, 0.15])
+
+
+def test_one_colour_is_scored_where_the_targets_count(tiny: Tiny) -> None:
+    batch, masked = tiny.batch(1), hide(1, 4, 3)
+    figures = picture_figures(tiny.model, [batch], 1, steps=1)
+    seen = batch.frames.images[0, :3]
+    colour = torch.stack([seen[:, channel].mean() for channel in range(3)])
+    for name, task in tiny.model.reconstruction.tasks.items():
+        targets = task(batch.frames, masked)
+        counted = targets.weight[0, 0] > 0
+        assert targets.weight[0, 0][counted].eq(1).all()
+        wrong = targets.images[0, 0][:, counted] - colour[:, None]
+        expected = -10 * math.log10(wrong.square().mean())
+        assert figures[f"{name}/psnr_mean"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_figures_are_means_over_pictures(tiny: Tiny) -> None:
     batches = [tiny.collate([scene]) for scene in tiny.scenes()]
     figures = picture_figures(tiny.model, batches, 1, steps=2)
     assert set(figures) == {
         "cross_view/psnr",
         "cross_view/psnr_limit",
+        "cross_view/psnr_mean",
         "cross_view/psnr_nearest",
         "global_view/psnr",
         "global_view/psnr_limit",
+        "global_view/psnr_mean",
     }
     alone = [picture_figures(tiny.model, [batch], 1, steps=2) for batch in batches]
     expected = sum(one["cross_view/psnr_limit"] for one in alone) / 2

@@ -31,6 +31,7 @@ def test_a_run_shows_figures_pictures_and_a_page(tiny: Tiny, tmp_path: Path) -> 
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 64
     assert "grounding of one object" in page
+    assert page.count("the mean colour of the visible views") == 2
     assert tiny.model.training
 
 
@@ -57,8 +58,12 @@ def test_figures_stand_beside_their_baselines() -> None:
             "qa/accuracy": 0.5,
             "qa/majority": 0.25,
             "cross_view/psnr": 15.0,
+            "cross_view/psnr_mean": 11.0,
             "cross_view/psnr_nearest": 12.0,
             "cross_view/psnr_limit": 24.0,
+            "global_view/psnr": 13.0,
+            "global_view/psnr_mean": 15.5,
+            "global_view/psnr_limit": 23.0,
         }
     )
     assert table["text/loss"] == {"model": 1.5}
@@ -68,7 +73,13 @@ def test_figures_stand_beside_their_baselines() -> None:
     }
     assert table["hidden views, PSNR in dB"] == {
         "model": 15.0,
+        "the mean colour of the visible views": 11.0,
         "the nearest visible view": 12.0,
         "the tokenizer's round trip": 24.0,
+    }
+    assert table["bird's-eye view, PSNR in dB"] == {
+        "model": 13.0,
+        "the mean colour of the visible views": 15.5,
+        "the tokenizer's round trip": 23.0,
     }
     assert "grounding of one object" not in table

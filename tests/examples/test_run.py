@@ -191,6 +191,16 @@ def test_a_config_must_be_equal_to_the_saved_one(tmp_path: Path) -> None:
         load_checkpoint(path, fresh(0)[0], config={**CONFIG, "width": 8})
 
 
+def test_free_options_may_differ_from_the_saved_ones(tmp_path: Path) -> None:
+    config = {"options": {"seed": 0, "threads": 1}, "preset": CONFIG}
+    path = RunFolder(tmp_path).save_checkpoint(1, fresh(0)[0], config=config)
+    other = {**config, "options": {"seed": 0, "threads": 8}}
+    assert load_checkpoint(path, fresh(0)[0], config=other, free=["threads"])["step"] == 1
+    for free, options in ((["seed"], {"seed": 0, "threads": 8}), (["threads"], {"seed": 7})):
+        with pytest.raises(ValueError, match="was saved"):
+            load_checkpoint(path, fresh(0)[0], config={**config, "options": options}, free=free)
+
+
 def test_another_optimizer_is_refused(tmp_path: Path) -> None:
     model, optimizer = fresh(0)
     train(model, optimizer, range(1))

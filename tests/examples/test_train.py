@@ -4,12 +4,15 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from recipes import SHORT, command, run_example
+from reference.data.sources import open_source
+from reference.presets import PRESETS
 from reference.run import RunFolder
 
 PICTURES = ("losses.png", "views.png", "reconstruction.png", "bev.png", "grounding.png")
@@ -51,7 +54,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished: Path, tmp_path: Path
     assert process.wait() == -signal.SIGKILL
     assert not (out / "checkpoint-000005").exists()
 
-    run_example("train_ross3d.py", "--out", out, "--resume")
+    run_example("train_ross3d.py", "--out", out, "--resume", "--save-every", 1, "--evaluate", 1)
     name = "checkpoint-000005/model.safetensors"
     assert (out / name).read_bytes() == (finished / name).read_bytes()
     resumed, straight = (RunFolder(path, resume=True).rows() for path in (out, finished))
@@ -78,6 +81,43 @@ def test_a_checkpoint_of_another_config_is_refused(
     assert (out / kept).read_bytes() == (finished / kept).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("--steps", 7), "--steps must be 5, as saved in {config}; got 7"),
+        (("--seed", 1), "--seed must be 0, as saved in {config}; got 1"),
+        (("--preset", "small"), "--preset must be tiny, as saved in {config}; got small"),
+        (("--no-target-coords",), "--no-target-coords must be False, as saved in {config}; got"),
+        (("--data", "furnished_room"), "--data must be rooms, as saved in {config}; got furnish"),
+    ],
+)
+def test_a_resumed_run_refuses_other_options(
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+    call_main: Callable[..., None],
+    given: tuple[object, ...],
+    complaint: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        call_main("train_ross3d.py", "--out", finished, "--resume", *given)
+    assert complaint.format(config=finished / "config.json") in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_options_and_takes_the_free_ones(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train_ross3d import parse
+
+    saved = json.loads((finished / "config.json").read_text())["options"]
+    free = {"threads": 3, "workers": 2, "evaluate": 4, "save_every": 1}
+    changed = [x for k, v in free.items() for x in (f"--{k.replace('_', '-')}", str(v))]
+    for given, expected in (([], saved), (["--seed", "0", *changed], {**saved, **free})):
+        command_line = ["train_ross3d.py", "--out", str(finished), "--resume", *given]
+        monkeypatch.setattr(sys, "argv", command_line)
+        options = vars(parse())
+        assert options == {**expected, "out": str(finished), "resume": True, "sizes": False}
+
+
 def test_sizes_are_counted_without_a_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,6 +128,16 @@ def test_sizes_are_counted_without_a_run(
     call_main("train_ross3d.py", "--preset", "ross3d-7b", "--sizes")
     assert "7,070,619,136" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_the_shipped_scan_has_frames_enough(name: str) -> None:
+    views, ratio = PRESETS[name].views, PRESETS[name].mask_ratio
+    hidden = max(1, round(views * ratio))
+    source = open_source("furnished_room", views=views, size=16, turns=2, hidden=hidden)
+    for scene in (source.train(0), source.held_out(0)):
+        places = {tuple(pose.flatten().tolist()) for pose in scene.frames.poses[0]}
+        assert len(places) == views, "no frame is shown twice, or hidden and shown"
 
 
 @pytest.mark.slow

@@ -251,6 +251,9 @@ def test_inputs_are_checked() -> None:
             call(hidden, frames, masked.float())
     with pytest.raises(ValueError, match="masked must leave a view of every scene visible"):
         make(context="visible")(hidden, frames, torch.ones_like(masked))
+    finer = make(tasks={"cross_view": CrossViewTask(32, stride=8)})
+    with pytest.raises(ValueError, match=r"coords must be of shape .* g = 4; got \(2, 2, 16, 3\)"):
+        finer(hidden, frames, masked)
 
 
 def test_tokens_lie_where_the_grid_says() -> None:

@@ -154,7 +154,8 @@ def test_a_renderer_is_any_callable() -> None:
     def white(frames: PosedFrames) -> BEV:
         b = frames.images.shape[0]
         plane = torch.zeros(b, 32, 32)
-        return BEV(torch.ones(b, 3, 32, 32), plane == 0, plane, torch.tensor([[-1.0, -1, 1, 1]] * b))
+        extent = torch.tensor([[-1.0, -1, 1, 1]] * b)
+        return BEV(torch.ones(b, 3, 32, 32), plane == 0, plane, extent)
 
     targets = GlobalViewTask(white, 32, stride=16)(
         make_frames(2, 2, SIZE), torch.zeros(2, 2, dtype=torch.bool)

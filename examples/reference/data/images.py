@@ -99,9 +99,9 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             return picture.height, picture.width
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} must be a picture; got no such file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be a readable picture; got {error}") from error
 
 
@@ -117,6 +117,8 @@ def read_matrix(path: Path) -> Tensor:
     """
     try:
         numbers = [float(word) for word in path.read_text(encoding="utf-8").split()]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} must hold 16 numbers; got no such file") from error
     except ValueError as error:
         raise ValueError(f"{path} must hold 16 numbers; got {error}") from error
     if len(numbers) != 16:
@@ -132,11 +134,21 @@ def read_intrinsics(path: Path) -> Tensor:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file does not hold 16 finite numbers with positive focal lengths.
+        ValueError: if the file does not hold those of a pinhole camera.
     """
-    matrix = read_matrix(path)[:3, :3]
-    if not (matrix.isfinite().all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        raise ValueError(f"{path} must hold finite, positive intrinsics; got {matrix.tolist()}")
+    return check_pinhole(read_matrix(path)[:3, :3], str(path))
+
+
+def check_pinhole(matrix: Tensor, source: str) -> Tensor:
+    """Check that a (3, 3) matrix is what a pinhole camera has, and hand it back.
+
+    Raises:
+        ValueError: naming the source, if it is not [fx s cx; 0 fy cy; 0 0 1] with fx, fy > 0.
+    """
+    fixed = torch.stack([matrix[1, 0], matrix[2, 0], matrix[2, 1], matrix[2, 2] - 1])
+    if not (matrix.isfinite().all() and matrix.diagonal().min() > 0 and fixed.abs().max() < 1e-4):
+        wanted = "finite, positive intrinsics fx s cx, 0 fy cy, 0 0 1"
+        raise ValueError(f"{source} must hold {wanted}; got {matrix.tolist()}")
     return matrix
 
 
@@ -144,12 +156,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a json file that holds an object.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         ValueError: if the file is not json, or holds something else than an object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a json file; got {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a json object; got {type(content).__name__}")
@@ -164,9 +175,9 @@ def _decode(path: Path) -> Image:
         with Image.open(path) as picture:
             picture.load()
             return picture.copy()
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} must be a picture; got no such file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be a whole picture; got {error}") from error
 
 

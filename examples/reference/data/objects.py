@@ -77,7 +77,8 @@ def read_names(root: Path) -> dict[str | None, dict[int, SceneObject]]:
         Objects by object id, by the scan that the file names; None if it is true of every scan.
 
     Raises:
-        ValueError: if a file is not json, or an object lacks an id, a name or a box.
+        ValueError: if a file is not json, its scene no name, or an object lacks an id, a name or a
+            box.
     """
     names: dict[str | None, dict[int, SceneObject]] = {}
     for path in (root / name for name in NAME_FILES):
@@ -86,7 +87,10 @@ def read_names(root: Path) -> dict[str | None, dict[int, SceneObject]]:
             entries = content.get("objects")
             if not isinstance(entries, list):
                 raise ValueError(f"{path} must hold a list 'objects'; got {entries!r}")
-            objects = names.setdefault(content.get("scene"), {})
+            scene = content.get("scene")
+            if not isinstance(scene, str | None):
+                raise ValueError(f"{path} must name its scene in words; got {scene!r}")
+            objects = names.setdefault(scene, {})
             for entry in entries:
                 number, named = _object(path, entry)
                 objects[number] = named

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from ross3d import PosedFrames
 
-from .images import picture_size, read_colour, read_depth, read_intrinsics, read_labels, read_matrix
+from .images import (
+    check_pinhole,
+    picture_size,
+    read_colour,
+    read_depth,
+    read_intrinsics,
+    read_labels,
+    read_matrix,
+)
 from .infos import ScanInfo
 
 POSED_IMAGES = Path("scannet", "posed_images")
@@ -61,7 +69,8 @@ class Recording:
                 self.poses[index].float()[None, None],
             )
         except ValueError as error:
-            raise ValueError(f"frame {path.with_suffix('')}: {error}") from error
+            read = f"read from {path.with_suffix('.txt')}, then aligned"
+            raise ValueError(f"frame {path.with_suffix('')}: {error} ({read})") from error
         return frame, None if labels is None else read_labels(labels, self.size)
 
 
@@ -89,7 +98,7 @@ def read_recording(root: Path, name: str, info: ScanInfo | None = None) -> Recor
         raise ValueError(f"{folder} must hold frames NNNNN.jpg; got none")
     align = None if info is None else info.axis_align
     if align is None:
-        align = _axis_alignment(root / "scannet" / "scans" / scene / f"{scene}.txt")
+        align = axis_alignment(root / "scannet" / "scans" / scene / f"{scene}.txt")
     poses = align @ torch.stack([read_matrix(path.with_suffix(".txt")) for path in images])
     finite = poses.isfinite().all(-1).all(-1)
     usable = tuple(path for path, ok in zip(images, finite.tolist(), strict=True) if ok)
@@ -145,11 +154,12 @@ def join_views(frames: Sequence[PosedFrames]) -> PosedFrames:
 
 def _intrinsics(path: Path, info: ScanInfo | None) -> Tensor:
     if not path.is_file() and info is not None and info.depth_cam2img is not None:
-        return info.depth_cam2img[:3, :3]
+        infos = path.parents[3] / "embodiedscan" / f"embodiedscan_infos_{info.split}.pkl"
+        return check_pinhole(info.depth_cam2img[:3, :3], f"depth_cam2img of {info.name} in {infos}")
     return read_intrinsics(path)
 
 
-def _axis_alignment(path: Path) -> Tensor:
+def axis_alignment(path: Path) -> Tensor:
     """The 16 numbers of the line ``axisAlignment = ...``; identity without file or line."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in lines:

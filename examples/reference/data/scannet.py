@@ -184,8 +184,12 @@ class ScanNetScans(Dataset[Scene]):
         if split is None:
             names += sorted(here - self._infos.keys())
         if not names:
-            asked = "a scan" if split is None else f"a scan of the split {split!r}"
-            raise ValueError(f"{folder} must hold {asked}; got none")
+            asked, got = "a scan", "none"
+            if split is not None:
+                infos = self.root / "embodiedscan" / f"embodiedscan_infos_{split}.pkl"
+                found = f"lists {len(listed)}" if infos.is_file() else "is no file"
+                asked, got = f"a scan of the split {split!r}", f"none; {infos} {found}"
+            raise ValueError(f"{folder} must hold {asked}; got {got}")
         absent = sum(name not in here for name in listed)
         if absent:
             warnings.warn(f"{folder} lacks {absent} of {len(listed)} listed scans", stacklevel=3)
