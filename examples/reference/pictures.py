@@ -19,7 +19,7 @@ __all__ = ["Query", "bev_picture", "grounding_picture", "reconstruction_picture"
 
 
 def views_picture(
-    frames: PosedFrames, masked: Tensor, *, scenes: int = 4, max_width: int = 1600
+    frames: PosedFrames, masked: Tensor, *, scenes: int = 4, max_width: int = 1800
 ) -> Image.Image:
     """Show the views of each scene, the masked ones greyed out.
 
