@@ -144,7 +144,7 @@ class ReconstructionLoss(nn.Module):
             Name -> scalar, weighted by the task's weight.
 
         Raises:
-            ValueError: if a shape is wrong, or no view of a scene is visible and only those are read.
+            ValueError: if a shape is wrong, or only visible views are read and a scene has none.
         """
         places = self.places(hidden, frames)
         losses = {}
