@@ -11,15 +11,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from reference.build import build_model
-from reference.chat import build_tokenizer
-from reference.collate import SceneCollator
-from reference.data.sources import open_source
-from reference.files import read_json
-from reference.presets import Preset
 from reference.rebuilding import picture_figures
 from reference.results import write_pictures
-from reference.run import RunFolder, load_checkpoint
+from reference.run import RunFolder
+from reference.trained import load_run
 
 
 def parse() -> argparse.Namespace:
@@ -38,41 +33,20 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Load, rebuild, show, and say how good it is."""
     args = parse()
-    if not (args.run / "config.json").exists():
-        raise SystemExit(f"RUN must be a folder that train_ross3d.py wrote; got {args.run}")
-    config = read_json(args.run / "config.json")
-    options, preset = config["options"], Preset(**config["preset"])
-    layout = {
-        "views": preset.views,
-        "size": preset.image_size,
-        "turns": preset.turns,
-        "hidden": max(1, round(preset.views * preset.mask_ratio)),
-        "seed": options["seed"],
-    }
-    tokenizer = build_tokenizer(open_source(options["data"], **layout).words())
-    model = build_model(
-        preset,
-        tokenizer,
-        vae=options["vae"],
-        context=options["context"],
-        target_coords=not options["no_target_coords"],
-        context_coords=not options["no_context_coords"],
-    )
-    checkpoint = RunFolder(args.run, resume=True).latest_checkpoint()
-    if checkpoint is None:
-        raise SystemExit(f"RUN must hold a checkpoint; got {args.run}")
-    step = load_checkpoint(checkpoint, model)["step"]
-    model.to(args.device)
-
-    source = open_source(args.data or options["data"], **layout)
-    collate = SceneCollator(tokenizer, model.num_visual(preset.views))
+    try:
+        run = load_run(args.run, data=args.data, device=args.device)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    model, source, collate = run.model, run.source, run.collate
+    if not model.reconstruction.tasks:
+        raise SystemExit(f"RUN must have pretext tasks; got {args.run} with --tasks none")
     out = RunFolder(args.out or args.run / "reconstruction", resume=True)
-    sampler = {"steps": args.steps or preset.sample_steps, "method": args.method}
+    sampler = {"steps": args.steps or run.preset.sample_steps, "method": args.method}
     names = write_pictures(out, model, source, collate, scenes=args.scenes, **sampler)
     scenes = [collate([source.held_out(i)]).to(args.device) for i in range(args.scenes)]
-    figures = picture_figures(model.eval(), scenes, source.hidden, **sampler)
+    figures = picture_figures(model, scenes, source.hidden, **sampler)
 
-    print(f"after {step} steps, {args.scenes} held-out scenes of {source.name}; PSNR in dB")
+    print(f"after {run.step} steps, {args.scenes} held-out scenes of {source.name}; PSNR in dB")
     print(f"{'':<18}{'model':>8}{'mean colour':>14}{'nearest view':>14}{'limit':>8}")
     for task in model.reconstruction.tasks:
         row = [

@@ -3,6 +3,8 @@
 python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
 python examples/train_ross3d.py --data furnished_room    the scan that ships with the examples
 python examples/train_ross3d.py --data ROOT              scans in the ScanNet layout
+python examples/train_ross3d.py --input voxels           another input: see reference/inputs.py
+python examples/train_ross3d.py --tasks none             the same without pretext tasks
 python examples/train_ross3d.py --out RUN --resume       go on with a run that was stopped
 python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta device, and stop
 """
@@ -16,12 +18,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from reference.build import build_model, parameter_groups
+from reference.build import TASKS, build_from_options, parameter_groups
 from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import open_source
 from reference.evaluation import held_out_losses
 from reference.files import read_json
+from reference.inputs import INPUTS
 from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
@@ -40,6 +43,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", default=None, help="run folder (default: runs/DATA)")
     parser.add_argument("--steps", type=int, default=None, help="optimiser steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--input", default="views", choices=INPUTS, help="what the LMM reads")
+    parser.add_argument("--tasks", default="both", choices=TASKS, help="pretext tasks")
     parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
     parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
     parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
@@ -80,14 +85,7 @@ def main() -> None:
     layout = {"views": preset.views, "size": preset.image_size, "turns": preset.turns}
     source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
     tokenizer = build_tokenizer(source.words())
-    model = build_model(
-        preset,
-        tokenizer,
-        vae=args.vae,
-        context=args.context,
-        target_coords=not args.no_target_coords,
-        context_coords=not args.no_context_coords,
-    )
+    model = build_from_options(preset, tokenizer, vars(args))
     collate = SceneCollator(tokenizer, model.num_visual(preset.views))
     groups = parameter_groups(model, preset)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
@@ -119,7 +117,7 @@ def main() -> None:
         for micro in range(preset.accumulate):
             batch = next(loader).to(accelerator.device)
             mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
-            ratio, every = preset.mask_ratio, preset.every
+            ratio, every = preset.mask_ratio if bare.reconstruction.tasks else 0.0, preset.every
             masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw)
             losses = model(batch, masked, step=step, generator=noise_draw)
             accelerator.backward(sum(losses.values()) / preset.accumulate)

@@ -29,6 +29,7 @@ from ross3d.core.embedding import grid_sincos, sincos, sincos_points
 from ross3d.core.extras import require
 from ross3d.core.features import FeatureTokenizer
 from ross3d.core.flow import FlowMatchingLoss
+from ross3d.core.fusion import CrossAttentionFusion
 from ross3d.core.objective import Denoiser, Objective
 from ross3d.core.pooler import QueryPooler
 from ross3d.core.regression import RegressionLoss
@@ -50,6 +51,7 @@ from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.patches import depth_patch_coords, patch_coords, patch_points, patch_rays
 from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
 from ross3d.geometry.sampling import uniform_frames
+from ross3d.geometry.voxels import Voxels, voxel_pool
 from ross3d.heads.grounding import GroundingHead, grounding_loss
 from ross3d.heads.objects import pool_objects
 from ross3d.heads.selection import select_boxes
@@ -67,6 +69,7 @@ __all__ = [
     "BEVRenderer",
     "ConditionedDiT",
     "Conditioner",
+    "CrossAttentionFusion",
     "CrossViewTask",
     "DCTTokenizer",
     "DDPMLoss",
@@ -91,6 +94,7 @@ __all__ = [
     "VAETokenizer",
     "VanillaTask",
     "ViewMasker",
+    "Voxels",
     "add_noise",
     "alphas_cumprod",
     "attention",
@@ -125,5 +129,6 @@ __all__ = [
     "token_positions",
     "uniform_frames",
     "unproject",
+    "voxel_pool",
     "world_to_bev",
 ]

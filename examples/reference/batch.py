@@ -11,6 +11,7 @@ from torch import Tensor
 from ross3d import PosedFrames
 
 from .data.scene import Scene
+from .data.scene_points import ScenePoints
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class Text:
     ground_positions: Tensor
     ground_targets: Tensor
 
+    def without(self, positions: Tensor) -> Text:
+        """The same text, but nothing attends to the positions that are True (b, t)."""
+        return replace(
+            self,
+            attention_mask=self.attention_mask.masked_fill(positions, 0),
+            segments=self.segments.masked_fill(positions, -1),
+        )
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,20 +56,23 @@ class Batch:
         boxes: (b, o, 6) candidate objects, zero-padded, metres, world frame.
         objects: (b, o) True = an object, False = padding.
         text: None = unlabelled scenes.
+        points: features of the scenes' points, for the input "points"; None = there are none.
     """
 
     frames: PosedFrames
     boxes: Tensor
     objects: Tensor
     text: Text | None = None
+    points: ScenePoints | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Move every tensor."""
         text = self.text
         if text is not None:
             text = Text(*(getattr(text, field.name).to(device) for field in fields(text)))
+        points = None if self.points is None else self.points.to(device)
         frames, boxes = self.frames.to(device), self.boxes.to(device)
-        return Batch(frames, boxes, self.objects.to(device), text)
+        return Batch(frames, boxes, self.objects.to(device), text, points)
 
     def without_text(self) -> Batch:
         """The same scenes, unlabelled."""

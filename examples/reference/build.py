@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from ross3d import (
     DDPMLoss,
     FlowMatchingLoss,
     GlobalViewTask,
+    PretextTask,
     ReconstructionLoss,
     Tokenizer,
     VAETokenizer,
@@ -23,7 +25,9 @@ from ross3d import (
 from .chat import IMAGE
 from .lmm import LlavaOnevisionLMM
 from .model import Ross3D
+from .no_reconstruction import NoReconstruction
 from .presets import Preset
+from .representations import build_representation
 from .tiny_lmm import paper_llava, tiny_llava
 
 if TYPE_CHECKING:
@@ -43,6 +47,31 @@ FLUX_VAE = {
 """Sizes of the paper's teacher, for runs without its weights (counting on the meta device)."""
 
 
+TASKS = {
+    "both": ("cross_view", "global_view"),
+    "cross_view": ("cross_view",),
+    "global_view": ("global_view",),
+    "none": (),
+}
+"""What ``--tasks`` can be: names of the pretext tasks."""
+
+
+def build_from_options(
+    preset: Preset, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any]
+) -> Ross3D:
+    """Build the model that the options of ``train_ross3d.py``, or of its config.json, mean."""
+    return build_model(
+        preset,
+        tokenizer,
+        vae=options["vae"],
+        context=options["context"],
+        target_coords=not options["no_target_coords"],
+        context_coords=not options["no_context_coords"],
+        representation=options.get("input", "views"),
+        tasks=TASKS[options.get("tasks", "both")],
+    )
+
+
 def build_model(
     preset: Preset,
     tokenizer: PreTrainedTokenizerBase,
@@ -51,6 +80,8 @@ def build_model(
     context: str = "all",
     target_coords: bool = True,
     context_coords: bool = True,
+    representation: str = "views",
+    tasks: Sequence[str] = TASKS["both"],
 ) -> Ross3D:
     """Build the reference model of a preset, with random weights, on the default device.
 
@@ -61,9 +92,14 @@ def build_model(
         context: which hidden states the conditions are read from (see ReconstructionLoss).
         target_coords: whether the conditions know where their target lies.
         context_coords: whether they know where the visual tokens lie.
+        representation: what the language model reads of a scene, one of INPUTS.
+        tasks: names of the pretext tasks; none = text and grounding alone.
 
     Returns:
         The model; the vision tower is frozen where the preset says so.
+
+    Raises:
+        ValueError: if the representation or a task is unknown.
     """
     if preset.host == "paper":
         host = paper_llava()
@@ -82,32 +118,55 @@ def build_model(
         )
     if not preset.train_tower:
         host.model.vision_tower.requires_grad_(False)
-    lmm, teacher = LlavaOnevisionLMM(host), build_teacher(preset, vae)
+    lmm = LlavaOnevisionLMM(host)
+    # The learned tokens of "points" lie nowhere.
+    places = {"target_coords": target_coords, "context_coords": context_coords}
+    if representation == "points":
+        places["context_coords"] = False
+    reconstruction = build_reconstruction(preset, tasks, vae, lmm.grid, context=context, **places)
+    model = Ross3D(lmm, reconstruction, preset.dim, temperature=preset.temperature)
+    # At last, so that a seed gives the other parts the same weights with every representation.
+    model.representation = build_representation(representation, preset, lmm.grid)
+    return model
+
+
+def build_reconstruction(
+    preset: Preset,
+    tasks: Sequence[str],
+    vae: str | None,
+    grid: tuple[int, int],
+    **options: Any,
+) -> ReconstructionLoss | NoReconstruction:
+    """Build the pretext tasks of these names with their teacher and denoiser, or nothing.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    if unknown := set(tasks) - set(TASKS["both"]):
+        raise ValueError(f"tasks must be some of {TASKS['both']}; got {sorted(unknown)}")
+    if not tasks:
+        return NoReconstruction()
+    teacher = build_teacher(preset, vae)
     denoiser = ConditionedDiT(
         teacher.channels,
         preset.denoiser_dim,
         depth=preset.denoiser_depth,
         heads=preset.denoiser_heads,
     )
-    reconstruction = ReconstructionLoss(
-        {
-            "cross_view": CrossViewTask(preset.view_size, stride=teacher.stride),
-            "global_view": GlobalViewTask(
-                BEVRenderer(preset.bev_size), preset.bev_size, stride=teacher.stride
-            ),
-        },
+    bev, stride = preset.bev_size, teacher.stride
+    known: dict[str, PretextTask] = {
+        "cross_view": CrossViewTask(preset.view_size, stride=stride),
+        "global_view": GlobalViewTask(BEVRenderer(bev), bev, stride=stride),
+    }
+    return ReconstructionLoss(
+        {name: known[name] for name in tasks},
         teacher,
         denoiser,
         context_dim=preset.dim,
         objective=build_objective(preset),
-        context=context,
-        target_coords=target_coords,
-        context_coords=context_coords,
-        grid=lmm.grid,
+        grid=grid,
         heads=preset.denoiser_heads,
-    )
-    return Ross3D(
-        LlavaOnevisionLMM(host), reconstruction, preset.dim, temperature=preset.temperature
+        **options,
     )
 
 
@@ -140,6 +199,8 @@ def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
         "denoiser and poolers": model.reconstruction,
         "grounding head": model.grounding,
     }
+    if any(True for _ in model.representation.parameters()):
+        parts["input representation"] = model.representation
     counts = {}
     for name, part in parts.items():
         parameters = list(part.parameters())
@@ -150,7 +211,8 @@ def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
 
 def parameter_groups(model: Ross3D, preset: Preset) -> list[dict[str, object]]:
     """Group what trains for an optimiser: each group with its ``peak`` learning rate."""
-    fresh = {id(p) for p in model.reconstruction.parameters()}
+    parts = (model.reconstruction, model.representation)
+    fresh = {id(p) for part in parts for p in part.parameters()}
     trains = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trains if id(p) not in fresh], "peak": preset.lr},

@@ -26,7 +26,7 @@ def held_out_losses(model: Ross3D, batches: Iterable[Batch], hidden: int) -> dic
     Args:
         model: to be judged.
         batches: held-out scenes.
-        hidden: views at the end of each scene that are hidden.
+        hidden: views at the end of each scene that are hidden, if there is a pretext task.
 
     Returns:
         Name -> mean loss.
@@ -35,7 +35,8 @@ def held_out_losses(model: Ross3D, batches: Iterable[Batch], hidden: int) -> dic
     model.eval()
     for number, batch in enumerate(batches):
         generator = generator_for("held out", number)
-        for name, loss in model(batch, hide_last(batch, hidden), generator=generator).items():
+        masked = hide_last(batch, hidden if model.reconstruction.tasks else 0)
+        for name, loss in model(batch, masked, generator=generator).items():
             totals[name].append(float(loss))
     model.train()
     return {name: sum(values) / len(values) for name, values in totals.items()}
@@ -80,7 +81,7 @@ def choose(model: Ross3D, batch: Batch) -> tuple[Tensor, Tensor]:
         raise ValueError("text of batch must hold the phrases; got None")
     masked = model.no_mask(batch)
     visual = model.see(batch, masked)
-    output, _ = model.read(batch, visual)
+    output, _ = model.read(batch, visual, masked)
     logits = model.ground(batch, batch.text, output, visual, masked)
     return select_boxes(logits, rule="single"), select_boxes(logits, rule="multiple")
 

@@ -18,10 +18,13 @@ from ross3d import (
 )
 
 from .batch import Batch, Text
+from .inputs import Seen, ViewTokens
 from .text import IGNORE
 
 if TYPE_CHECKING:
+    from .inputs import InputRepresentation, SceneTokens
     from .lmm import LMM, LMMOutput
+    from .no_reconstruction import NoReconstruction
 
 
 class Ross3D(nn.Module):
@@ -29,20 +32,22 @@ class Ross3D(nn.Module):
 
     Args:
         lmm: E, H and P of the paper: an encoder, a projector and a language model (see LMM).
-        reconstruction: L_3D, the pretext tasks with their denoiser.
+        reconstruction: L_3D, the pretext tasks with their denoiser, or none of them.
         dim: width d of the visual tokens.
         voxel_size: metres, of the position code (paper: 0.1).
         temperature: longest over shortest wavelength of the position code (paper: 10,000).
+        representation: what the language model reads of a scene; None = its posed views (paper).
     """
 
     def __init__(
         self,
         lmm: LMM,
-        reconstruction: ReconstructionLoss,
+        reconstruction: ReconstructionLoss | NoReconstruction,
         dim: int,
         *,
         voxel_size: float = 0.1,
         temperature: float = 10_000.0,
+        representation: InputRepresentation | None = None,
     ) -> None:
         super().__init__()
         self.lmm = lmm
@@ -50,6 +55,7 @@ class Ross3D(nn.Module):
         self.positions = PositionAwareEncoder(dim, voxel_size, temperature=temperature)
         self.grounding = GroundingHead(dim)
         self.reconstruction = reconstruction  # L_3D
+        self.representation = representation or ViewTokens()
 
     def forward(
         self,
@@ -72,17 +78,22 @@ class Ross3D(nn.Module):
             Their sum depends on every trainable parameter, whatever the scenes lack: one that
             takes no part has a gradient of zero, so that ranks with and without labels agree
             (DistributedDataParallel needs no ``find_unused_parameters``).
+
+        Raises:
+            ValueError: if the scenes are not labelled and there is no pretext task.
         """
         masked = self.no_mask(batch) if masked is None else masked
         text = batch.text or self.no_text(batch)
         visual = self.see(batch, masked)
-        output, hidden = self.read(batch, visual)
+        output, hidden = self.read(batch, visual, masked)
         losses = self.reconstruction(
             hidden, batch.frames, masked, step=step, generator=generator
         )  # Eqs. 6 and 7
         logits = self.ground(batch, text, output, visual, masked)
         asked = text.ground_positions >= 0
         grounding = grounding_loss(logits, text.ground_targets, valid=batch.objects, asked=asked)
+        if batch.text is None and not losses:
+            raise ValueError("text of batch must be given where no pretext task is; got None")
         if batch.text is None:  # Both are exactly 0; they keep the words' parameters in the graph.
             return {name: loss + output.loss + grounding for name, loss in losses.items()}
         return {**losses, "text": output.loss, "grounding": grounding}  # text: Eq. 1
@@ -91,25 +102,38 @@ class Ross3D(nn.Module):
         """Visual tokens (b, m, p, d); a hidden view's are the mask token (Eq. 4)."""
         return self.masker(self.lmm.encode(batch.frames.images), masked)
 
-    def place(self, batch: Batch, visual: Tensor) -> Tensor:
-        """Add to each visual token (b, m, p, d) the code of the surface that it shows."""
+    def place(self, batch: Batch, visual: Tensor, masked: Tensor) -> SceneTokens:
+        """Turn visual tokens (b, m, p, d) into what is read, with the code of where each is."""
         frames = batch.frames
         coords, known = depth_patch_coords(
             frames.depths, frames.intrinsics, frames.poses, self.lmm.grid
         )
-        return self.positions(visual, coords, known)
+        seen = Seen(visual, coords, known, masked, frames, batch.points)
+        return self.representation(seen, self.positions, self.lmm.encode)
 
-    def read(self, batch: Batch, visual: Tensor) -> tuple[LMMOutput, Tensor]:
+    def read(self, batch: Batch, visual: Tensor, masked: Tensor) -> tuple[LMMOutput, Tensor]:
         """Run the language model on positioned tokens and text: its output, hidden (b, m, p, d)."""
-        text = batch.text or self.no_text(batch)
-        return self.lmm.decode(
-            self.place(batch, visual),
+        scene = self.place(batch, visual, masked)
+        text = self.without_padding(batch.text or self.no_text(batch), scene)
+        apart = scene.valid is not None or bool((text.segments > 1).any())
+        output, hidden = self.lmm.decode(
+            scene.tokens,
             text.input_ids,
             labels=text.labels,
             attention_mask=text.attention_mask,
-            segments=text.segments if bool((text.segments > 1).any()) else None,
+            segments=text.segments if apart else None,
             added=self.pointed_at(text),
         )
+        return output, scene.per_view(hidden)
+
+    def without_padding(self, text: Text, scene: SceneTokens) -> Text:
+        """Let nothing attend to the placeholders of tokens that only pad a scene."""
+        if scene.valid is None:
+            return text
+        placeholder, valid = text.input_ids == self.lmm.visual_token_id, scene.valid.flatten(1)
+        number = placeholder.cumsum(dim=1) - 1
+        padding = ~valid.gather(1, number.clamp(0, valid.shape[1] - 1))
+        return text.without(placeholder & (number < valid.shape[1]) & padding)
 
     def ground(
         self, batch: Batch, text: Text, output: LMMOutput, visual: Tensor, masked: Tensor
@@ -145,9 +169,11 @@ class Ross3D(nn.Module):
         text = batch.text
         if text is None:
             raise ValueError("text of batch must hold the questions; got None")
-        visual = self.see(batch, self.no_mask(batch))
+        masked = self.no_mask(batch)
+        scene = self.place(batch, self.see(batch, masked), masked)
+        text = self.without_padding(text, scene)
         return self.lmm.generate(
-            self.place(batch, visual),
+            scene.tokens,
             text.input_ids,
             text.attention_mask,
             added=self.pointed_at(text),
@@ -158,6 +184,7 @@ class Ross3D(nn.Module):
     def num_visual(self, views: int) -> int:
         """Visual placeholders that the prompt of a scene with so many views needs."""
         rows, columns = self.lmm.grid
+        views = self.representation.num_views(views)
         return views * rows * columns + self.lmm.num_extra
 
     def no_text(self, batch: Batch) -> Text:

@@ -45,6 +45,8 @@ class Preset:
         denoiser_lr: factor of the rate of denoiser and poolers, which start from nothing.
         beta2: of Adam; short runs want a short memory.
         clip: largest norm of the gradient.
+        voxel_size: side of the voxels of the inputs "voxels" and "fusion", metres.
+        voxel_share: of the views' number of tokens that voxels may take.
     """
 
     host: Literal["scratch", "paper"]
@@ -79,6 +81,8 @@ class Preset:
     denoiser_lr: float
     beta2: float
     clip: float
+    voxel_size: float = 0.2
+    voxel_share: float = 0.75
 
 
 TINY = Preset(
@@ -114,6 +118,7 @@ TINY = Preset(
     denoiser_lr=5.0,
     beta2=0.99,
     clip=10.0,
+    voxel_size=0.4,
 )
 """Two CPU cores, minutes."""
 
@@ -139,6 +144,7 @@ SMALL = replace(
     steps=20_000,
     lr=3e-4,
     denoiser_lr=1.0,
+    voxel_size=0.2,
 )
 """One GPU, hours."""
 
@@ -175,6 +181,7 @@ ROSS3D_7B = Preset(
     denoiser_lr=1.0,
     beta2=0.999,
     clip=1.0,
+    voxel_share=0.5,
 )
 """The paper's recipe for eight GPUs: 256 scenes per optimiser step."""
 

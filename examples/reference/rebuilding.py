@@ -48,7 +48,7 @@ def rebuild(
     Returns:
         Task -> reconstruction.
     """
-    _, hidden = model.read(batch.without_text(), model.see(batch, masked))
+    _, hidden = model.read(batch.without_text(), model.see(batch, masked), masked)
     generator = generator_for(seed, "pictures")
     return model.reconstruction.reconstruct(
         hidden, batch.frames, masked, steps=steps, method=method, generator=generator

@@ -94,7 +94,7 @@ def write_pictures(
     model.eval()
     held_out = [source.held_out(i) for i in range(scenes)]
     batch = collate(held_out).to(next(model.parameters()).device)
-    masked = hide_last(batch, source.hidden)
+    masked = hide_last(batch, source.hidden if model.reconstruction.tasks else 0)
     rebuilt = rebuild(model, batch, masked, steps=steps, method=method)
     pictures: dict[str, Image] = {"views.png": views_picture(batch.frames, masked)}
     if cross := rebuilt.get("cross_view"):

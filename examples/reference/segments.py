@@ -14,7 +14,7 @@ def segment_attention(segments: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
 
     Args:
         segments: (b, t) long: 0 = the shared scene in front, 1, 2, ... = the turn that a token
-            belongs to, -1 = padding.
+            belongs to, -1 = padding, which may lie within the scene, too.
         dtype: of the mask.
 
     Returns:
@@ -34,5 +34,6 @@ def segment_attention(segments: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
     begins = torch.ones_like(shared)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     start = torch.where(begins, index, 0).cummax(dim=1).values
-    positions = torch.where(shared, index, shared.sum(dim=1, keepdim=True) + index - start)
+    own = shared.sum(dim=1, keepdim=True) + index - start
+    positions = torch.where(shared, shared.cumsum(dim=1) - 1, own)
     return mask, positions

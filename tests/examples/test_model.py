@@ -24,7 +24,7 @@ def read(tiny: Tiny, batch: Batch, masked: Tensor) -> tuple[Tensor, Tensor, Tens
     """Hidden states of the whole sequence and of the views, and grounding logits."""
     model = tiny.model
     visual = model.see(batch, masked)
-    output, hidden = model.read(batch, visual)
+    output, hidden = model.read(batch, visual, masked)
     logits = model.ground(batch, batch.text, output, visual, masked)
     return output.last_hidden_state, hidden, logits
 
@@ -181,8 +181,8 @@ def test_batch_of_two_equals_two_batches_of_one(tiny: Tiny) -> None:
 def test_unlabelled_scenes_have_the_hidden_states_of_labelled_ones(tiny: Tiny) -> None:
     batch, masked = tiny.batch(), hide(2, 4, 2)
     visual = tiny.model.see(batch, masked)
-    _, with_text = tiny.model.read(batch, visual)
-    _, without = tiny.model.read(batch.without_text(), visual)
+    _, with_text = tiny.model.read(batch, visual, masked)
+    _, without = tiny.model.read(batch.without_text(), visual, masked)
     close(with_text, without)
 
 
@@ -237,7 +237,7 @@ def test_answer_is_greedy_and_ignores_padding(tiny: Tiny) -> None:
 def test_hidden_views_do_not_feed_objects(tiny: Tiny, masked: Sequence[int]) -> None:
     batch, mask = tiny.batch(), hide(2, 4, *masked)
     visual = tiny.model.see(batch, mask).detach().requires_grad_()
-    output, _ = tiny.model.read(batch, visual.detach())
+    output, _ = tiny.model.read(batch, visual.detach(), mask)
     logits = tiny.model.ground(batch, batch.text, output, visual, mask)
     logits[logits.isfinite()].square().sum().backward()
     assert visual.grad[~mask].any()

@@ -21,10 +21,11 @@ def test_pictures_and_figures_of_a_run(finished: Path, tmp_path: Path) -> None:
     printed = run_example("reconstruct.py", finished, "--out", tmp_path / "pictures", *QUICK)
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == PICTURES
     assert "after 5 steps, 1 held-out scenes of generated rooms" in printed
-    model, nearest, limit = map(float, figures(printed)["cross_view"])
+    model, mean, nearest, limit = map(float, figures(printed)["cross_view"])
     assert 0 < model < limit
+    assert 0 < mean < limit
     assert 0 < nearest < limit
-    assert figures(printed)["global_view"][1] == "-"
+    assert figures(printed)["global_view"][2] == "-"
     assert sorted(path.name for path in finished.iterdir()) == before
 
 

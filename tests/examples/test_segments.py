@@ -54,3 +54,13 @@ def test_compiles() -> None:
         compiled(SEGMENTS, torch.float32), segment_attention(SEGMENTS, torch.float32), strict=True
     ):
         assert torch.equal(actual, expected)
+
+
+def test_padding_within_the_scene_takes_no_place() -> None:
+    padded, plain = (torch.tensor([row]) for row in ([0, -1, -1, 0, 1, 2], [0, 0, 1, 2]))
+    kept = padded[0] >= 0
+    mask, positions = segment_attention(padded, torch.float32)
+    expected, places = segment_attention(plain, torch.float32)
+    assert torch.equal(positions[:, kept], places)
+    assert torch.equal(mask[:, :, kept][..., kept], expected)
+    assert not (mask[0, 0, kept][:, ~kept] == 0).any()
