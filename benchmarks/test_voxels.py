@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from baselines_voxels import pool_by_points, pool_by_unique
 from torch import Tensor
 
+from benchmarks.baselines_voxels import pool_by_points, pool_by_unique
 from ross3d import voxel_pool
 
 Pool = Callable[..., Any]

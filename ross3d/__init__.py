@@ -47,16 +47,19 @@ from ross3d.geometry.camera import (
     scale_intrinsics,
     unproject,
 )
+from ross3d.geometry.coverage import greedy_cover, max_coverage_frames, view_voxels
 from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.overlap import view_overlap
 from ross3d.geometry.patches import depth_patch_coords, patch_coords, patch_points, patch_rays
 from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
+from ross3d.geometry.rays import RayAwareEncoder
 from ross3d.geometry.sampling import uniform_frames
 from ross3d.geometry.voxels import Voxels, voxel_pool
 from ross3d.heads.grounding import GroundingHead, grounding_loss
 from ross3d.heads.objects import pool_objects
 from ross3d.heads.selection import select_boxes
 from ross3d.pretext.conditioner import Conditioner
-from ross3d.pretext.masking import ViewMasker, sample_view_mask
+from ross3d.pretext.masking import ViewMasker, sample_overlap_mask, sample_view_mask
 from ross3d.pretext.reconstruction import Reconstruction, ReconstructionLoss
 from ross3d.pretext.schedule import Schedule
 from ross3d.pretext.targets import PretextTask, Targets, select_views
@@ -85,6 +88,7 @@ __all__ = [
     "PositionAwareEncoder",
     "PretextTask",
     "QueryPooler",
+    "RayAwareEncoder",
     "Reconstruction",
     "ReconstructionLoss",
     "RegressionLoss",
@@ -108,8 +112,10 @@ __all__ = [
     "depth_patch_coords",
     "discretise",
     "gather_tokens",
+    "greedy_cover",
     "grid_sincos",
     "grounding_loss",
+    "max_coverage_frames",
     "patch_coords",
     "patch_points",
     "patch_rays",
@@ -119,6 +125,7 @@ __all__ = [
     "require",
     "rotary_positions",
     "sample",
+    "sample_overlap_mask",
     "sample_view_mask",
     "scale_intrinsics",
     "scatter_tokens",
@@ -129,6 +136,8 @@ __all__ = [
     "token_positions",
     "uniform_frames",
     "unproject",
+    "view_overlap",
+    "view_voxels",
     "voxel_pool",
     "world_to_bev",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ross3d.core.shapes import check_shape
 from ross3d.geometry.camera import crop_intrinsics, full_precision, scale_intrinsics, unproject
+from ross3d.geometry.frame_checks import check_frame_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class PosedFrames:
             if not values.is_floating_point():
                 raise ValueError(f"{name} must be floating point; got {values.dtype}")
         if not (torch.compiler.is_compiling() or self.images.is_meta):
-            _check_values(self.images, self.depths, self.intrinsics, self.poses)
+            check_frame_values(self.images, self.depths, self.intrinsics, self.poses)
 
     def __len__(self) -> int:
         """Number of scenes b."""
@@ -158,6 +159,45 @@ class PosedFrames:
         intrinsics = crop_intrinsics(self.intrinsics, top, left)
         return _unchecked(self.images[window], self.depths[window], intrinsics, self.poses)
 
+    def centre_crop(self, height: int, width: int) -> PosedFrames:
+        """Cut the middle out of every view; the intrinsics follow.
+
+        Args:
+            height: number of rows.
+            width: number of columns.
+
+        Raises:
+            ValueError: if the window is empty or larger than the picture.
+        """
+        h, w = self.size
+        return self.crop((h - height) // 2, (w - width) // 2, height, width)
+
+    def pad(
+        self, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, value: float = 0.0
+    ) -> PosedFrames:
+        """Add a border of unknown depth to every view; the intrinsics follow.
+
+        Args:
+            top: number of rows to add above.
+            left: number of columns to add on the left.
+            bottom: number of rows to add below.
+            right: number of columns to add on the right.
+            value: red, green and blue of the border, in [0, 1].
+
+        Raises:
+            ValueError: if a number of rows or columns is negative.
+        """
+        border = (left, right, top, bottom)
+        if min(border) < 0:
+            got = f"top {top}, left {left}, bottom {bottom}, right {right}"
+            raise ValueError(f"pad must be of borders of at least 0; got {got}")
+        return _unchecked(
+            F.pad(self.images, border, value=value),
+            F.pad(self.depths, border),
+            crop_intrinsics(self.intrinsics, -top, -left),
+            self.poses,
+        )
+
     def square(self, size: int) -> PosedFrames:
         """Resize the shorter side to ``size`` pixels and crop the centre of the longer one.
 
@@ -166,8 +206,7 @@ class PosedFrames:
         """
         h, w = self.size
         height, width = size * h // min(h, w), size * w // min(h, w)
-        resized = self.resize((height, width))
-        return resized.crop((height - size) // 2, (width - size) // 2, size, size)
+        return self.resize((height, width)).centre_crop(size, size)
 
     @staticmethod
     def cat(frames: Sequence[PosedFrames]) -> PosedFrames:
@@ -193,46 +232,3 @@ def _unchecked(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor
     frames = object.__new__(PosedFrames)
     frames.__dict__.update(images=images, depths=depths, intrinsics=intrinsics, poses=poses)
     return frames
-
-
-def _check_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor) -> None:
-    k, pose = full_precision(intrinsics), full_precision(poses)
-    rotation, corner = pose[..., :3, :3], pose.new_tensor([0, 0, 0, 1])
-    skewed = (rotation.mT[..., :, :, None] * rotation[..., None, :, :]).sum(-2) - torch.eye(3).to(
-        pose
-    )
-    lower = torch.stack([k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1], -1)
-    rigid = (skewed.abs().amax((-1, -2)) < 1e-3) & (torch.linalg.det(rotation) > 0)
-    # Called once to know whether all is well, and again only to say where it is not.
-    checks: list[tuple[str, str, Callable[[], Tensor]]] = [
-        ("images", "be finite", images.isfinite),
-        ("depths", "be finite and not negative", lambda: depths.isfinite() & (depths >= 0)),
-        ("intrinsics", "be finite", lambda: k.isfinite().all(-1).all(-1)),
-        ("intrinsics", "have fx, fy > 0", lambda: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),
-        (
-            "intrinsics",
-            "be upper triangular with last row 0 0 1",
-            lambda: (lower.abs() < 1e-4).all(-1),
-        ),
-        ("poses", "be finite", lambda: pose.isfinite().all(-1).all(-1)),
-        (
-            "poses",
-            "have last row 0 0 0 1",
-            lambda: ((pose[..., 3, :] - corner).abs() < 1e-4).all(-1),
-        ),
-        ("poses", "be rigid: R^T R = I within 1e-3 and det R = 1", lambda: rigid),
-    ]
-    passed = torch.stack([holds().all() for _, _, holds in checks]).tolist()
-    if not all(passed):
-        name, wanted, holds = checks[passed.index(False)]
-        index = (~holds()).nonzero()[0].tolist()
-        values = {"images": images, "depths": depths, "intrinsics": k, "poses": pose}[name]
-        got = _written(values[tuple(index)])
-        raise ValueError(f"{name} must {wanted}; got {got} at {name}{index}")
-
-
-def _written(values: Tensor) -> str:
-    """A number, or a matrix row by row, in few digits."""
-    if values.ndim == 2:
-        return "[" + "; ".join(_written(row) for row in values) + "]"
-    return " ".join(f"{value:.4g}" for value in values.reshape(-1).tolist())

@@ -37,14 +37,65 @@ def sample_view_mask(
     """
     if batch < 0:
         raise ValueError(f"batch must be at least 0; got {batch}")
-    if views < 1:
-        raise ValueError(f"views must be at least 1; got {views}")
-    if not 0.0 <= ratio < 1.0:
-        raise ValueError(f"ratio must be in [0, 1), so that a view stays visible; got {ratio}")
-    visible = max(1, math.floor(views * (1.0 - ratio) + 1e-9))
+    visible = _num_visible(views, ratio)
     device = "cpu" if generator is None else generator.device
     order = torch.rand(batch, views, generator=generator, device=device).argsort(dim=1)
     return order >= visible
+
+
+def sample_overlap_mask(
+    overlap: Tensor,
+    ratio: float = 0.25,
+    *,
+    temperature: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw which views of each scene are hidden, so that visible views see what they show.
+
+    Views are hidden one after the other, as many as by :func:`sample_view_mask`. The next is drawn
+    by its score: how well the hidden views, it among them, would still be seen, each by the visible
+    view that sees it best and the worst seen of them counting. A view whose depth is not known is
+    hidden last.
+
+    Args:
+        overlap: (b, m, m) share of view i that view j sees, as :func:`view_overlap` gives it.
+        ratio: share of hidden views, 0 <= ratio < 1 (paper: 0.25).
+        temperature: a view is drawn with probability softmax(score / temperature). 0 = always the
+            best seen, the first of equals; large = as :func:`sample_view_mask`.
+        generator: where the random numbers come from.
+
+    Returns:
+        masked (b, m) bool: True = hidden; on the device of ``overlap``.
+
+    Raises:
+        ValueError: if the shape does not fit, there is no view, ``ratio`` is outside [0, 1), or
+            ``temperature`` is negative.
+
+    Example:
+        >>> overlap = torch.tensor([[[1.0, 0.1, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+        >>> sample_overlap_mask(overlap, temperature=0.0).tolist()
+        [[False, True, False]]
+    """
+    b, views = check_shape("overlap", overlap, "b m m").values()
+    if temperature < 0:
+        raise ValueError(f"temperature must be at least 0; got {temperature}")
+    hidden = views - _num_visible(views, ratio)
+    device = overlap.device if generator is None else generator.device
+    draws = torch.rand(hidden, b, views, generator=generator, device=device).to(overlap.device)
+    noise = -temperature * torch.log(-torch.log(draws.clamp(1e-9, 1 - 1e-7)))
+    themselves = torch.eye(views, dtype=torch.bool, device=overlap.device)
+    others = overlap.float().masked_fill(themselves, 0)
+    masked = torch.zeros(b, views, dtype=torch.bool, device=overlap.device)
+    for step in range(hidden):
+        support, by = others.masked_fill(masked[:, None], 0).topk(2, dim=-1)  # (b, m, 2)
+        # (b, candidate, view): what is left of a view's support once the candidate is hidden.
+        lost = by[:, None, :, 0] == torch.arange(views, device=by.device)[:, None]
+        left = torch.where(lost, support[:, None, :, 1], support[:, None, :, 0])
+        counted = masked[:, None] | themselves
+        score = left.masked_fill(~counted, torch.inf).amin(-1)
+        choice = (score + noise[step]).masked_fill(masked, -torch.inf).argmax(-1, keepdim=True)
+        masked = masked.scatter(1, choice, True)
+    return masked
 
 
 class ViewMasker(nn.Module):
@@ -97,3 +148,11 @@ def check_mask(masked: Tensor, **sizes: int) -> None:
     check_shape("masked", masked, "b m", **sizes)
     if masked.dtype != torch.bool:
         raise ValueError(f"masked must be boolean, True = hidden; got {masked.dtype}")
+
+
+def _num_visible(views: int, ratio: float) -> int:
+    if views < 1:
+        raise ValueError(f"views must be at least 1; got {views}")
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError(f"ratio must be in [0, 1), so that a view stays visible; got {ratio}")
+    return max(1, math.floor(views * (1.0 - ratio) + 1e-9))

@@ -185,6 +185,58 @@ def test_square_is_the_centre(size: tuple[int, int]) -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, 3.5), atol=0.51, rtol=0)
 
 
+@given(posed_frames())
+def test_centre_crop_is_the_middle(frames: PosedFrames) -> None:
+    h, w = frames.size
+    middle = frames.centre_crop(h - 2, w - 3)
+    assert middle.images.equal(frames.images[..., 1 : h - 1, 1 : w - 2])
+    expected = frames.world_coords()[:, :, 1 : h - 1, 1 : w - 2]
+    torch.testing.assert_close(middle.world_coords(), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(13, 8), (0, 8)])
+def test_centre_crop_complains(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="crop must be a window inside 12 x 16"):
+        make_frames().centre_crop(*size)
+
+
+@given(posed_frames(unknown=0.5))
+def test_pad_adds_unknown_depth_and_a_crop_takes_it_off(frames: PosedFrames) -> None:
+    (h, w), window = frames.size, (..., slice(1, -3), slice(2, -4))
+    padded = frames.pad(top=1, left=2, bottom=3, right=4, value=0.5)
+    assert padded.size == (h + 4, w + 6)
+    assert padded.depths[window].equal(frames.depths)
+    assert padded.valid.sum() == frames.valid.sum()
+    assert (padded.images[..., 0, :] == 0.5).all()
+    assert padded.images[..., -1].unique().tolist() == [0.5]
+    world = padded.world_coords()[:, :, 1:-3, 2:-4]
+    torch.testing.assert_close(world, frames.world_coords(), atol=1e-4, rtol=1e-4)
+    back = padded.crop(1, 2, h, w)
+    assert back.images.equal(frames.images)
+    torch.testing.assert_close(back.intrinsics, frames.intrinsics)
+
+
+def test_pad_complains() -> None:
+    with pytest.raises(ValueError, match="at least 0; got top 0, left -1, bottom 0, right 2"):
+        make_frames().pad(left=-1, right=2)
+
+
+@pytest.mark.parametrize("unknown", [0.0, 1.1])
+def test_what_is_derived_would_pass_the_checks(unknown: float) -> None:
+    frames = make_frames(1, 1, (9, 14), unknown=unknown)
+    for derived in (
+        frames.resize((5, 31)),
+        frames.square(7),
+        frames.centre_crop(1, 1),
+        frames.pad(top=3).resize((4, 4)),
+        frames.select(torch.tensor([0, 0])),
+    ):
+        checked = PosedFrames(derived.images, derived.depths, derived.intrinsics, derived.poses)
+        assert checked.images.min() >= 0
+        assert checked.images.max() <= 1 + 1e-6
+        assert bool(checked.valid.any()) == (unknown == 0.0)
+
+
 def project_centre(frames: PosedFrames, pixel: Tensor) -> Tensor:
     """World point one metre in front of a pixel."""
     ray = torch.linalg.solve(frames.intrinsics, torch.cat([pixel, torch.ones(1)]).expand(1, 2, 3))

@@ -61,6 +61,43 @@ def test_depth_patch_coords_are_exact_at_full_size() -> None:
     torch.testing.assert_close(coords.double(), expected, atol=1e-5, rtol=0)
 
 
+@given(posed_frames(unknown=0.5), grids)
+def test_depth_patch_coords_follow_crop_resize_and_pad(
+    frames: PosedFrames, grid: tuple[int, int]
+) -> None:
+    h, w = frames.size
+    for part in (
+        frames.crop(1, 2, h - 2, w - 3),
+        frames.resize((h + 3, w // 2)),
+        frames.square(6),
+        frames.pad(top=2, right=1),
+        frames.resize((2 * h, 2 * w)).centre_crop(h, w),
+    ):
+        expected = patch_coords(part.world_coords(), part.valid, grid)
+        coords, valid = depth_patch_coords(part.depths, part.intrinsics, part.poses, grid)
+        torch.testing.assert_close(coords, expected[0], atol=2e-5, rtol=0)
+        assert valid.equal(expected[1])
+
+
+def test_depth_patch_coords_of_a_wall_stay_where_they_are() -> None:
+    frames = make_frames(1, 2, (24, 32), unknown=0.0)
+    wall = PosedFrames(
+        frames.images, torch.full_like(frames.depths, 2.0), frames.intrinsics, frames.poses
+    )
+
+    def coords_of(part: PosedFrames, grid: tuple[int, int]) -> Tensor:
+        coords, _ = depth_patch_coords(part.depths, part.intrinsics, part.poses, grid)
+        return coords.unflatten(2, grid)
+
+    whole = coords_of(wall, (6, 8))
+    near = {"atol": 1e-5, "rtol": 0.0}
+    torch.testing.assert_close(coords_of(wall.resize((12, 16)), (6, 8)), whole, **near)
+    torch.testing.assert_close(coords_of(wall.resize((36, 40)), (6, 8)), whole, **near)
+    torch.testing.assert_close(coords_of(wall.crop(4, 8, 12, 16), (3, 4)), whole[:, :, 1:4, 2:6])
+    padded = coords_of(wall.pad(top=4, left=8), (7, 10))
+    torch.testing.assert_close(padded[:, :, 1:, 2:], whole, **near)
+
+
 def test_unknown_depth_never_moves_a_patch_coordinate() -> None:
     frames = make_frames(unknown=0.5)
     for anywhere in (frames.world_coords(), frames.world_coords() + 100.0):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ross3d import ViewMasker, sample_view_mask
-from ross3d.pretext.masking import check_mask
+from ross3d.pretext.masking import check_mask, sample_overlap_mask
 
 
 @given(
@@ -54,6 +54,90 @@ def test_counts_are_checked() -> None:
         sample_view_mask(1, 0)
     with pytest.raises(ValueError, match="batch must be at least 0; got -1"):
         sample_view_mask(-1, 4)
+
+
+@given(
+    views=st.integers(1, 12),
+    percent=st.integers(0, 99),
+    batch=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_overlap_mask_hides_as_many_as_the_plain_one(
+    views: int, percent: int, batch: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    overlap = torch.rand(batch, views, views, generator=generator)
+    masked = sample_overlap_mask(overlap, percent / 100, generator=generator)
+    plain = sample_view_mask(batch, views, percent / 100)
+    assert masked.dtype == torch.bool
+    assert masked.shape == (batch, views)
+    assert masked.sum(1).equal(plain.sum(1))
+    assert not masked.all(1).any()
+
+
+@given(views=st.integers(2, 7), ratio=st.sampled_from([0.3, 0.5, 0.8]), seed=st.integers(0, 99))
+def test_cold_overlap_mask_is_the_slow_greedy_one(views: int, ratio: float, seed: int) -> None:
+    overlap = torch.rand(2, views, views, generator=torch.Generator().manual_seed(seed))
+    masked = sample_overlap_mask(overlap, ratio, temperature=0.0)
+    for b in range(2):
+        hidden: list[int] = []
+        while len(hidden) < masked[b].sum():
+            scores = {}
+            for i in set(range(views)) - set(hidden):
+                visible = set(range(views)) - {*hidden, i}
+                seen = [max(overlap[b, h, j].item() for j in visible) for h in (*hidden, i)]
+                scores[i] = min(seen)
+            best = max(scores.values())
+            hidden.append(min(i for i in scores if scores[i] == best))
+        assert masked[b].nonzero().flatten().tolist() == sorted(hidden)
+
+
+def test_hidden_views_stay_seen_by_visible_ones() -> None:
+    pairs = torch.eye(8) + torch.eye(8).flip(0) * 0.9  # views i and 7 - i see the same
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        masked = sample_overlap_mask(pairs[None], 0.5, temperature=0.05, generator=generator)[0]
+        assert (masked ^ masked.flip(0)).all()
+
+
+def test_a_view_without_depth_is_hidden_last_and_nothing_known_means_any() -> None:
+    overlap = torch.full((64, 4, 4), 0.8)
+    overlap[:, 2] = overlap[:, :, 2] = 0
+    assert not sample_overlap_mask(overlap, 0.5, temperature=0.05)[:, 2].any()
+    nothing = sample_overlap_mask(torch.zeros(2000, 4, 4))
+    assert (nothing.float().mean(0) - 0.25).abs().max() < 0.05
+
+
+def test_overlap_mask_draws_by_the_score() -> None:
+    overlap = torch.tensor([[1.0, 0.3, 0.2], [0.2, 1.0, 0.1], [0.1, 0.1, 1.0]])
+    masked = sample_overlap_mask(overlap.expand(6000, 3, 3), temperature=0.2)
+    expected = (torch.tensor([0.3, 0.2, 0.1]) / 0.2).softmax(0)
+    assert (masked.float().mean(0) - expected).abs().max() < 0.03
+
+
+def test_overlap_mask_is_decided_by_the_generator_and_compiles() -> None:
+    overlap = torch.rand(3, 9, 9)
+    draws = [
+        sample_overlap_mask(overlap, 0.5, generator=torch.Generator().manual_seed(s))
+        for s in (4, 4, 5)
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    compiled = torch.compile(sample_overlap_mask, fullgraph=True, backend="eager")
+    cold = compiled(overlap.bfloat16(), 0.5, temperature=0.0)
+    assert cold.equal(sample_overlap_mask(overlap.bfloat16(), 0.5, temperature=0.0))
+    assert ViewMasker(4)(torch.zeros(3, 9, 2, 4), cold).shape == (3, 9, 2, 4)
+
+
+def test_overlap_mask_complains() -> None:
+    with pytest.raises(ValueError, match="overlap must be of shape"):
+        sample_overlap_mask(torch.zeros(1, 3, 4))
+    with pytest.raises(ValueError, match="views must be at least 1; got 0"):
+        sample_overlap_mask(torch.zeros(1, 0, 0))
+    with pytest.raises(ValueError, match=r"ratio must be in \[0, 1\)"):
+        sample_overlap_mask(torch.zeros(1, 2, 2), 1.0)
+    with pytest.raises(ValueError, match="temperature must be at least 0; got -1"):
+        sample_overlap_mask(torch.zeros(1, 2, 2), temperature=-1.0)
 
 
 def test_masker_replaces_whole_views_and_nothing_else() -> None:

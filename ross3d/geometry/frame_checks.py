@@ -1,0 +1,66 @@
+"""What the values of posed RGB-D frames must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ross3d.geometry.camera import full_precision
+
+
+def check_frame_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor) -> None:
+    """Check every value of posed RGB-D frames, with one wait for the device.
+
+    Args:
+        images: (b, m, 3, h, w) RGB in [0, 1].
+        depths: (b, m, h, w) depth along the optical axis in metres, 0 = unknown.
+        intrinsics: (b, m, 3, 3) in pixels of these images.
+        poses: (b, m, 4, 4) camera-to-world.
+
+    Raises:
+        ValueError: if an image is not finite, a depth is negative or not finite, intrinsics are
+            not those of a pinhole camera, or a pose is not rigid; the message holds the first such
+            value and its place.
+    """
+    k, pose = full_precision(intrinsics), full_precision(poses)
+    rotation, corner = pose[..., :3, :3], pose.new_tensor([0, 0, 0, 1])
+    skewed = (rotation.mT[..., :, :, None] * rotation[..., None, :, :]).sum(-2) - torch.eye(3).to(
+        pose
+    )
+    lower = torch.stack([k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1], -1)
+    rigid = (skewed.abs().amax((-1, -2)) < 1e-3) & (torch.linalg.det(rotation) > 0)
+    # Called once to know whether all is well, and again only to say where it is not.
+    checks: list[tuple[str, str, Callable[[], Tensor]]] = [
+        ("images", "be finite", images.isfinite),
+        ("depths", "be finite and not negative", lambda: depths.isfinite() & (depths >= 0)),
+        ("intrinsics", "be finite", lambda: k.isfinite().all(-1).all(-1)),
+        ("intrinsics", "have fx, fy > 0", lambda: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),
+        (
+            "intrinsics",
+            "be upper triangular with last row 0 0 1",
+            lambda: (lower.abs() < 1e-4).all(-1),
+        ),
+        ("poses", "be finite", lambda: pose.isfinite().all(-1).all(-1)),
+        (
+            "poses",
+            "have last row 0 0 0 1",
+            lambda: ((pose[..., 3, :] - corner).abs() < 1e-4).all(-1),
+        ),
+        ("poses", "be rigid: R^T R = I within 1e-3 and det R = 1", lambda: rigid),
+    ]
+    passed = torch.stack([holds().all() for _, _, holds in checks]).tolist()
+    if not all(passed):
+        name, wanted, holds = checks[passed.index(False)]
+        index = (~holds()).nonzero()[0].tolist()
+        values = {"images": images, "depths": depths, "intrinsics": k, "poses": pose}[name]
+        got = _written(values[tuple(index)])
+        raise ValueError(f"{name} must {wanted}; got {got} at {name}{index}")
+
+
+def _written(values: Tensor) -> str:
+    """A number, or a matrix row by row, in few digits."""
+    if values.ndim == 2:
+        return "[" + "; ".join(_written(row) for row in values) + "]"
+    return " ".join(f"{value:.4g}" for value in values.reshape(-1).tolist())
