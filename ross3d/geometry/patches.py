@@ -75,8 +75,9 @@ def depth_patch_coords(
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`patch_coords` straight from depth maps, without a world position per pixel.
 
-    A world position is linear in (u d, v d, d), so its mean over a cell is that of the means:
-    four sums per cell and one transform instead of a full-size map.
+    A world position is linear in (u d, v d, d), so its mean over a cell is that of the means: four
+    sums per cell and one transform, no full-size map. Resized, cropped or padded frames carry
+    their own intrinsics.
 
     Args:
         depths: (b, m, h, w) depth along the optical axis, metres, 0 = unknown.

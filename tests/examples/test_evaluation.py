@@ -26,7 +26,7 @@ class Chosen(Ross3D):
     def see(self, batch: Batch, masked: Tensor) -> Tensor:
         return masked
 
-    def read(self, batch: Batch, visual: Tensor) -> tuple[None, None]:
+    def read(self, batch: Batch, visual: Tensor, masked: Tensor) -> tuple[None, None]:
         return None, None
 
     def ground(self, *_: object) -> Tensor:
