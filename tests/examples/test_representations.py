@@ -217,6 +217,24 @@ def test_padding_of_voxels_does_not_matter() -> None:
 
 
 @torch.no_grad()
+def test_exactly_the_placeholders_of_padding_are_left_out() -> None:
+    tiny = setup("voxels")
+    tiny.model.representation.voxel_size = 1.5
+    batch = collated(tiny)
+    for text in (batch.text, tiny.collate.questions(rooms()).text):
+        scene = placed(tiny.model, batch, hide(2, 4, 1))
+        left = tiny.model.without_padding(text, scene)
+        placeholder = text.input_ids == tiny.model.lmm.visual_token_id
+        for row, valid in enumerate(scene.valid.flatten(1)):
+            expected = [*valid.tolist(), True]  # the newline after the tokens
+            assert left.attention_mask[row][placeholder[row]].bool().tolist() == expected
+            assert (left.segments[row][placeholder[row]] == 0).tolist() == expected
+        for name in ("attention_mask", "segments"):
+            same = getattr(left, name)[~placeholder]
+            assert torch.equal(same, getattr(text, name)[~placeholder])
+
+
+@torch.no_grad()
 def test_voxels_hold_what_visible_views_show_and_the_mask_token_elsewhere() -> None:
     tiny = setup("voxels")
     model, batch, masked = tiny.model, collated(tiny, 1), hide(1, 4, 1, 2)
