@@ -2,79 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ross3d.core.shapes import check_shape
-from ross3d.geometry.bounds import floor_height, sample_points, square_extent
-from ross3d.geometry.camera import full_precision, unproject
+from ross3d.geometry.bounds import Histograms, ceiling_height, check_up, square_extent
+from ross3d.geometry.filling import fill_holes
 from ross3d.geometry.frames import PosedFrames
-from ross3d.geometry.patches import patch_coords
+from ross3d.geometry.sighting import Views, vote
+from ross3d.geometry.surface import Surface, agree, centres
+from ross3d.geometry.topdown import BEV, bev_to_world, cell_coords, world_to_bev
 from ross3d.geometry.zbuffer import (
     EMPTY,
-    PointChunk,
-    fill_holes,
-    highest,
+    PAYLOADS,
+    Window,
     pack_colours,
-    slab_mean,
+    rasterise,
     unpack,
+    unpack_colours,
 )
 
+__all__ = ["BEV", "BEVRenderer", "bev_to_world", "cell_coords", "world_to_bev"]
+
 Extent = tuple[float, float, float, float]
-_CEILING = 2.2  # metres above the floor
-_CHUNK = 2**18  # pixels lifted at a time: small frames go together, large ones one by one
-
-
-@dataclass(frozen=True, eq=False)
-class BEV:
-    """Orthographic pictures of b scenes from above: +x to the right, +y up (row 0 = largest y).
-
-    Attributes:
-        image: (b, 3, s, s) RGB in [0, 1], 0 where not observed.
-        observed: (b, s, s) True where a surface was seen.
-        height: (b, s, s) world z of that surface in metres, 0 where not observed.
-        extent: (b, 4) x_min, y_min, x_max, y_max of the pictures' outer borders, metres.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-    """
-
-    image: Tensor
-    observed: Tensor
-    height: Tensor
-    extent: Tensor
-
-    def __post_init__(self) -> None:
-        sizes = check_shape("image", self.image, "b 3 s s")
-        check_shape("observed", self.observed, "b s s", **sizes)
-        check_shape("height", self.height, "b s s", **sizes)
-        check_shape("extent", self.extent, "b 4", **sizes)
 
 
 class BEVRenderer:
-    """Render frames from above with an exact z-buffer: in every pixel the highest point wins.
+    """Render frames from above: an exact z-buffer, then a second look of every view at its surface.
 
-    Frames are read a few at a time, so their number costs no memory; their order changes nothing.
-    Colours have 8 bits.
+    In every pixel the highest point wins; then its height and colour become the mean of what the
+    views see there (``tolerance``). Views are read one after the other, so their number costs no
+    memory; their order changes nothing. Unknown, infinite and NaN depths are left out.
 
     Args:
         size: pixels s of the square picture (paper: 432).
         max_height: points whose world z (metres) is above are dropped, so that ceilings do not
-            hide the room; "auto" = 2.2 m above the 1 % quantile of heights; None = keep all.
+            hide the room; "auto" = just below the ceiling that the histogram of heights shows, or
+            2.2 m above the floor where it shows none; None = keep all.
+        height_quantile: share of the points, from the lowest, that are kept.
         extent: x_min, y_min, x_max, y_max of the picture in metres, a square; None = the bounds
             of each scene's points without ``quantile`` outliers, widened by ``margin``.
         margin: share of the automatic extent that is added to each side.
         quantile: share of points that the automatic extent may ignore on each side.
-        splat: largest radius in pixels of a point's square footprint. The footprint is what one
-            camera pixel covers at that depth, so only small frames need it; 0 = single pixels.
-        slab: a pixel's colour and height are the mean over its points at most this many metres
-            below its highest, which evens out noise; 0 = those of the highest point.
-        fill: passes that fill an unobserved pixel, if at least five of its eight neighbours are
-            observed, with their mean.
+        max_depth: depths beyond this many metres are unknown.
+        splat: largest radius in pixels of a point's footprint: what one camera pixel covers of
+            level ground at that depth. Gaps inside a surface close, its outline stays; 0 = single
+            pixels.
+        tolerance: how far views may disagree about the depth of a surface and still be averaged,
+            metres; 0 = height and colour (of 8 bits) of the highest point.
+        fill: small holes, gaps of up to 2^fill pixels, take the colour and height around them and
+            are marked as ``filled``; 0 = none.
+        count_filled: whether filled pixels count as observed too.
+        label_rule: what a pixel's label is: of those that the views see at its surface the most
+            frequent, or that of the highest point alone.
+        require_z_up: refuse cameras that are held level in a world whose up axis is not z.
 
     Raises:
         ValueError: if a number is out of range or the extent is not a square.
@@ -91,159 +74,127 @@ class BEVRenderer:
         size: int = 432,
         *,
         max_height: float | Literal["auto"] | None = "auto",
+        height_quantile: float = 1.0,
         extent: Extent | None = None,
         margin: float = 0.02,
-        quantile: float = 0.005,
+        quantile: float = 0.002,
+        max_depth: float = 50.0,
         splat: int = 4,
-        slab: float = 0.05,
-        fill: int = 2,
+        tolerance: float = 0.1,
+        fill: int = 3,
+        count_filled: bool = False,
+        label_rule: Literal["majority", "top"] = "majority",
+        require_z_up: bool = True,
     ) -> None:
         if size < 1:
             raise ValueError(f"size must be positive; got {size}")
-        if min(splat, slab, fill, margin) < 0:
-            got = f"{splat}, {slab}, {fill}, {margin}"
-            raise ValueError(f"splat, slab, fill and margin must not be negative; got {got}")
+        if not max_depth > 0:
+            raise ValueError(f"max_depth must be positive; got {max_depth}")
+        if min(splat, tolerance, fill, margin) < 0:
+            got = f"{splat}, {tolerance}, {fill}, {margin}"
+            raise ValueError(f"splat, tolerance, fill and margin must not be negative; got {got}")
         if not 0 <= quantile < 0.5:
             raise ValueError(f"quantile must be in [0, 0.5); got {quantile}")
+        if not 0 < height_quantile <= 1:
+            raise ValueError(f"height_quantile must be in (0, 1]; got {height_quantile}")
+        if label_rule not in ("majority", "top"):
+            raise ValueError(f"label_rule must be 'majority' or 'top'; got {label_rule!r}")
         if extent is not None:
             x, y = extent[2] - extent[0], extent[3] - extent[1]
             if not (x > 0 and abs(x - y) <= 1e-4 * x):
                 raise ValueError(f"extent must be a square of positive size; got {extent}")
         self.size, self.max_height, self.extent = size, max_height, extent
-        self.margin, self.quantile = margin, quantile
-        self.splat, self.slab, self.fill = splat, slab, fill
+        self.height_quantile, self.quantile, self.margin = height_quantile, quantile, margin
+        self.max_depth, self.splat, self.tolerance = max_depth, splat, tolerance
+        self.fill, self.count_filled = fill, count_filled
+        self.label_rule, self.require_z_up = label_rule, require_z_up
 
     @torch.no_grad()
-    def __call__(self, frames: PosedFrames) -> BEV:
-        """Render b scenes of posed views."""
-        extent, ceiling = self._bounds(frames)
-        keys = highest(self._points(frames, extent, ceiling), len(frames), self.size, self.splat)
-        image, height = unpack(keys)
-        if self.slab:
-            image, height = slab_mean(self._points(frames, extent, ceiling), keys, self.slab)
-        observed = keys != EMPTY
-        image = image * observed[:, None]
-        for _ in range(self.fill):
-            image, height, observed = fill_holes(image, height, observed)
-        return BEV(image.to(frames.images.dtype), observed, height, extent)
+    def __call__(self, frames: PosedFrames, labels: Tensor | None = None) -> BEV:
+        """Render b scenes of m posed views.
 
-    def _bounds(self, frames: PosedFrames) -> tuple[Tensor, Tensor]:
-        """Extent (b, 4) and ceiling (b,) of each scene."""
-        automatic = self.extent is None or self.max_height == "auto"
-        points = sample_points(frames) if automatic else frames.poses.new_zeros(len(frames), 1, 3)
-        if self.max_height == "auto":
-            ceiling = floor_height(points) + _CEILING
-        else:
-            highest = torch.inf if self.max_height is None else self.max_height
-            ceiling = points.new_full((len(frames),), highest)
+        Args:
+            frames: the views.
+            labels: (b, m, h, w) integer labels of their pixels, classes or instances from 0 to
+                2^24 - 2, negative = none; the BEV then has ``labels``.
+
+        Returns:
+            The pictures, in the dtype of the images; heights in float32.
+
+        Raises:
+            ValueError: if the labels do not fit, or a world is not z-up.
+        """
+        if self.require_z_up:
+            check_up(frames.poses)
+        if labels is not None:
+            _check_labels(labels, frames)
+        window = self._window(frames)
+        layers = rasterise(frames, window, lambda views: pack_colours(frames.images[:, views]))
+        observed = layers.keys != EMPTY
+        colours, height = unpack(layers.keys)
+        image = unpack_colours(colours)
+        if self.tolerance and len(frames):
+            level = torch.where(observed, height, torch.inf)
+            surfaces = [
+                agree(scene, Surface(image[b], level[b]), layers.lowest[b], one, self.tolerance)
+                for b, (scene, one) in enumerate(_scenes(frames, window))
+            ]
+            image, height = (torch.stack(x) for x in zip(*surfaces, strict=True))
+        chosen = None if labels is None else self._labels(frames, labels, window, height, observed)
+        height = torch.where(observed, height, 0)
+        image, height, filled = fill_holes(image, height, observed, self.fill)
+        if self.count_filled:
+            observed = observed | filled
+        return BEV(image.to(frames.images.dtype), observed, height, window.extent, filled, chosen)
+
+    def _window(self, frames: PosedFrames) -> Window:
+        """What each scene's picture shows."""
+        b, ceiling = len(frames), frames.poses.new_full((len(frames),), torch.inf).float()
+        if self.max_height == "auto" or self.height_quantile < 1:
+            heights = Histograms(frames, self.max_depth)
+            if self.height_quantile < 1:
+                ceiling = heights.quantile(self.height_quantile)[:, 2]
+            if self.max_height == "auto":
+                ceiling = torch.minimum(ceiling, ceiling_height(heights))
+        if isinstance(self.max_height, int | float):
+            ceiling = ceiling.clamp(max=self.max_height)
         if self.extent is not None:
-            return points.new_tensor(self.extent).repeat(len(frames), 1), ceiling
-        points = torch.where(points[..., 2:] <= ceiling[:, None, None], points, torch.nan)
-        extent = square_extent(points, quantile=self.quantile, margin=self.margin)
-        return extent, ceiling
+            extent = ceiling.new_tensor(self.extent).repeat(b, 1)
+        else:
+            points = Histograms(frames, self.max_depth, ceiling)
+            extent = square_extent(points, quantile=self.quantile, margin=self.margin)
+        return Window(extent, ceiling, self.size, self.max_depth, self.splat)
 
-    def _points(self, frames: PosedFrames, extent: Tensor, ceiling: Tensor) -> Iterator[PointChunk]:
-        """The points of a few views at a time, with the pixels they belong to."""
-        metres = ((extent[:, 2] - extent[:, 0]) / self.size)[:, None, None, None]
-        step = max(1, _CHUNK // (frames.size[0] * frames.size[1]))
-        for start in range(0, frames.views, step):
-            views = slice(start, start + step)
-            depths, images = full_precision(frames.depths[:, views]), frames.images[:, views]
-            intrinsics = full_precision(frames.intrinsics[:, views])
-            points = unproject(depths, intrinsics, frames.poses[:, views]).float()
-            keep = (depths > 0) & (points[..., 2] <= ceiling[:, None, None, None])
-            pixel = torch.where(keep, self._pixel(points, extent), self.size**2)
-            width = depths / intrinsics[..., 0, 0, None, None] / metres
-            radius = ((width - 1) / 2).ceil().clamp(0, self.splat).long()
-            parts = pixel, radius, points[..., 2], pack_colours(images)
-            yield PointChunk(*(part.flatten(1) for part in parts))
-
-    def _pixel(self, points: Tensor, extent: Tensor) -> Tensor:
-        """Row * s + column of the pixel that each point falls into; s * s = none."""
-        x_min, y_min, x_max, y_max = extent[:, :, None, None, None].unbind(1)
-        column = ((points[..., 0] - x_min) * (self.size / (x_max - x_min))).floor()
-        row = ((y_max - points[..., 1]) * (self.size / (y_max - y_min))).floor()
-        inside = (column >= 0) & (column < self.size) & (row >= 0) & (row < self.size)
-        return torch.where(inside, row * self.size + column, self.size**2).long()
+    def _labels(
+        self, frames: PosedFrames, labels: Tensor, window: Window, height: Tensor, observed: Tensor
+    ) -> Tensor:
+        """(b, s, s) label of each pixel, -1 = none."""
+        keys = rasterise(frames, window, lambda views: labels[:, views].clamp(min=-1) + 1).keys
+        chosen = unpack(keys)[0] - 1
+        if self.label_rule == "top" or not self.tolerance:
+            return chosen
+        for b, (scene, one) in enumerate(_scenes(frames, window)):
+            cells = observed[b].flatten().nonzero()[:, 0]
+            points = centres(cells, height[b].flatten(), one)
+            most = vote(scene, labels[b], points, self.tolerance, self.max_depth)
+            flat = chosen[b].view(-1)
+            flat[cells] = torch.where(most >= 0, most, flat[cells])
+        return chosen
 
 
-def world_to_bev(points: Tensor, extent: Tensor, size: int) -> Tensor:
-    """Where world positions are in the picture.
-
-    Args:
-        points: (b, n, 3) world positions, metres (only x and y count).
-        extent: (b, 4) x_min, y_min, x_max, y_max of the picture, metres.
-        size: pixels s of the square picture.
-
-    Returns:
-        (b, n, 2) column and row, pixel centres at integers.
-
-    Raises:
-        ValueError: if a shape does not fit.
-
-    Example:
-        >>> world_to_bev(torch.zeros(1, 1, 3), torch.tensor([[-1.0, -1.0, 1.0, 1.0]]), 4).tolist()
-        [[[1.5, 1.5]]]
-    """
-    check_shape("extent", extent, "b 4", **check_shape("points", points, "b n 3"))
-    x_min, y_min, x_max, y_max = extent[:, None].unbind(-1)
-    column = (points[..., 0] - x_min) / (x_max - x_min) * size - 0.5
-    row = (y_max - points[..., 1]) / (y_max - y_min) * size - 0.5
-    return torch.stack([column, row], dim=-1)
+def _scenes(frames: PosedFrames, window: Window) -> list[tuple[Views, Window]]:
+    """The views of each scene, and what its picture shows."""
+    fields = frames.images, frames.depths, frames.intrinsics, frames.poses
+    scenes = [Views(*each) for each in zip(*fields, strict=True)]
+    bounds = zip(window.extent[:, None], window.ceiling[:, None], strict=True)
+    windows = [window._replace(extent=extent, ceiling=ceiling) for extent, ceiling in bounds]
+    return list(zip(scenes, windows, strict=True))
 
 
-def bev_to_world(pixels: Tensor, extent: Tensor, size: int) -> Tensor:
-    """Where pixels of the picture are on the ground plane, the inverse of :func:`world_to_bev`.
-
-    Args:
-        pixels: (b, n, 2) column and row, pixel centres at integers.
-        extent: (b, 4) x_min, y_min, x_max, y_max of the picture, metres.
-        size: pixels s of the square picture.
-
-    Returns:
-        (b, n, 2) world x and y, metres.
-
-    Raises:
-        ValueError: if a shape does not fit.
-
-    Example:
-        >>> bev_to_world(torch.zeros(1, 1, 2), torch.tensor([[-1.0, -1.0, 1.0, 1.0]]), 4).tolist()
-        [[[-0.75, 0.75]]]
-    """
-    check_shape("extent", extent, "b 4", **check_shape("pixels", pixels, "b n 2"))
-    x_min, y_min, x_max, y_max = extent[:, None].unbind(-1)
-    x = x_min + (pixels[..., 0] + 0.5) * (x_max - x_min) / size
-    y = y_max - (pixels[..., 1] + 0.5) * (y_max - y_min) / size
-    return torch.stack([x, y], dim=-1)
-
-
-def cell_coords(bev: BEV, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """World position of each cell of a grid over the picture, for example of its latents.
-
-    Args:
-        bev: pictures of b scenes.
-        grid: rows and columns; g = rows * columns.
-
-    Returns:
-        coords (b, g, 3) in metres: x and y of the cell's centre, z the mean height of its observed
-        pixels (the scene's lowest such cell if there is none); and valid (b, g): True where at
-        least one pixel is observed.
-
-    Example:
-        >>> bev = BEV(torch.zeros(2, 3, 8, 8), torch.ones(2, 8, 8) > 0, torch.zeros(2, 8, 8),
-        ...           torch.tensor([[-1.0, -1.0, 1.0, 1.0]]).repeat(2, 1))
-        >>> cell_coords(bev, (4, 4))[0].shape
-        torch.Size([2, 16, 3])
-    """
-    rows, columns = grid
-    heights = bev.height[:, None, ..., None].expand(-1, -1, -1, -1, 3)
-    means, valid = patch_coords(heights, bev.observed[:, None], grid)
-    z, valid = means[:, 0, :, 0], valid[:, 0]
-    floor = torch.where(valid, z, torch.inf).amin(-1, keepdim=True)
-    z = torch.where(valid, z, torch.where(floor.isfinite(), floor, 0))
-    column = (torch.arange(columns, device=z.device) + 0.5) / columns
-    row = (torch.arange(rows, device=z.device) + 0.5) / rows
-    x_min, y_min, x_max, y_max = bev.extent[:, :, None].unbind(1)
-    x = (x_min + column * (x_max - x_min))[:, None, :].expand(-1, rows, -1).flatten(1)
-    y = (y_max - row * (y_max - y_min))[:, :, None].expand(-1, -1, columns).flatten(1)
-    return torch.stack([x, y, z], dim=-1), valid
+def _check_labels(labels: Tensor, frames: PosedFrames) -> None:
+    b, m, (h, w) = len(frames), frames.views, frames.size
+    check_shape("labels", labels, "b m h w", b=b, m=m, h=h, w=w)
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integers; got {labels.dtype}")
+    if labels.max() >= PAYLOADS - 1:
+        raise ValueError(f"labels must be below {PAYLOADS - 1}; got {labels.max().item()}")

@@ -1,132 +1,143 @@
-"""Rasterise a stream of coloured points, seen from above, with an exact z-buffer.
+"""Rasterise posed depth maps, seen from above, with an exact z-buffer.
 
-Height and colour of a point form one 64-bit key, so that one maximum per pixel decides, and sums
-are sums of integers: the order of the points changes nothing, on any device.
+Height and payload (a colour or a label) of a point form one 64-bit key, so that one maximum per
+pixel decides: the order of the points changes nothing, on any device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ross3d.geometry.camera import full_precision
+from ross3d.geometry.camera import unproject
+from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.splat import close_gaps, footprint_radius
 
 EMPTY = torch.iinfo(torch.int64).min
-_STEPS = 1023  # a height within the slab is summed in this many steps
+PAYLOADS = 2**24
+_SEE_THROUGH = 0.05  # metres below a closed gap from which points are seen through it
+_CHUNK = 2**18  # pixels lifted at a time: small frames go together, large ones one by one
+Payload = Callable[[slice], Tensor]
 
 
-class PointChunk(NamedTuple):
-    """Some points of b scenes, in picture coordinates.
+class Window(NamedTuple):
+    """What the picture shows, and which points it is made of.
 
     Attributes:
-        pixel: (b, n) row * s + column of the pixel that it falls into; s * s = not in the picture.
-        radius: (b, n) radius of its square footprint, pixels.
-        height: (b, n) float32 world z, metres.
-        colour: (b, n) red * 65536 + green * 256 + blue.
+        extent: (b, 4) x_min, y_min, x_max, y_max, metres.
+        ceiling: (b,) points above are dropped, metres.
+        size: pixels s of the square picture.
+        max_depth: depths beyond this many metres are unknown.
+        splat: largest radius of a point's footprint, pixels.
     """
 
-    pixel: Tensor
-    radius: Tensor
-    height: Tensor
-    colour: Tensor
+    extent: Tensor
+    ceiling: Tensor
+    size: int
+    max_depth: float
+    splat: int
+
+    @property
+    def cell(self) -> Tensor:
+        """(b,) width of a pixel, metres."""
+        return (self.extent[:, 2] - self.extent[:, 0]) / self.size
+
+
+class Layers(NamedTuple):
+    """The surfaces of b pictures.
+
+    Attributes:
+        keys: (b, s, s) key of the highest point, EMPTY where there is none.
+        lowest: (b, s, s) height of the lowest point, metres; inf where there is none.
+    """
+
+    keys: Tensor
+    lowest: Tensor
 
 
 def pack_colours(images: Tensor) -> Tensor:
-    """(b, m, h, w) integer colours of images (b, m, 3, h, w) in [0, 1]."""
-    red, green, blue = (full_precision(images).clamp(0, 1) * 255).round().unbind(2)
-    return ((red * 256 + green) * 256 + blue).long()
+    """(b, m, h, w) int32 colours of images (b, m, 3, h, w) in [0, 1], 8 bits each."""
+    levels = images.float().clamp(0, 1).nan_to_num_(0.0).mul_(255).round_().int()
+    return (levels[:, :, 0] << 16) | (levels[:, :, 1] << 8) | levels[:, :, 2]
 
 
-def highest(chunks: Iterable[PointChunk], scenes: int, size: int, max_radius: int) -> Tensor:
-    """Find the highest point of every pixel.
+def rasterise(frames: PosedFrames, window: Window, payload: Payload) -> Layers:
+    """Find the highest and the lowest point of every pixel, a few views at a time.
 
     Args:
-        chunks: the points; at least one chunk.
-        scenes: number b of scenes.
-        size: pixels s of the square picture.
-        max_radius: the largest radius among the points.
+        frames: b scenes of m posed views.
+        window: what the picture shows.
+        payload: views -> (b, views, h, w) integers from 0 to 2^24 - 1 that points carry.
 
     Returns:
-        (b, s, s) key of that point (see :func:`unpack`), EMPTY where there is none.
+        The surfaces. A pixel without points, or whose points are seen through a gap between far
+        ones above, takes the point whose footprint closes the gap. Of equally high points the one
+        of the larger payload wins.
     """
-    area, planes = size**2, max_radius + 1
-    keys = torch.empty(0)
-    for chunk in chunks:
-        if not keys.numel():  # one plane per radius, and a last place for points outside
-            keys = chunk.pixel.new_full((scenes, planes * area + 1), EMPTY)
-        place = torch.where(chunk.pixel < area, chunk.radius * area + chunk.pixel, planes * area)
-        bits = chunk.height.contiguous().view(torch.int32)
+    planes, size = window.splat + 1, window.size
+    # One plane per radius, and a last place for points that are not in the picture.
+    keys = frames.poses.new_full((len(frames), planes * size**2 + 1), EMPTY, dtype=torch.int64)
+    lowest = keys.new_full(keys.shape, torch.inf, dtype=torch.float32)
+    for views, place, height in _points(frames, window):
+        bits = height.view(torch.int32)
         ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # negative floats sort backwards
-        keys.scatter_reduce_(1, place, (ordered.long() << 24) | chunk.colour, "amax")
-    maps = keys[:, :-1].view(scenes, planes, size, size)
-    return torch.stack([_dilate(maps[:, radius], radius) for radius in range(planes)]).amax(0)
+        key = ordered.long().bitwise_left_shift_(24).bitwise_or_(payload(views).flatten(1))
+        keys.scatter_reduce_(1, place, key, "amax")
+        lowest.scatter_reduce_(1, place, height, "amin")
+    maps, lows = (x[:, :-1].view(-1, planes, size, size) for x in (keys, lowest))
+    top = maps.amax(1)
+    closed = [close_gaps(maps[:, radius], radius) for radius in range(1, planes)]
+    if closed:
+        cover = torch.stack(closed).amax(0)
+        gap = (top == EMPTY) | (unpack(cover)[1] > unpack(top)[1] + _SEE_THROUGH)
+        top = torch.where(gap & (cover != EMPTY), cover, top)
+    return Layers(top, lows.amin(1))
 
 
 def unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Image (b, 3, s, s) in [0, 1] and height (b, s, s) of keys; both 0 where they are EMPTY."""
-    ordered = torch.where(keys == EMPTY, 0, keys >> 24).int()
+    """Payload and height (metres), both (b, s, s), of keys; both 0 where they are EMPTY."""
+    known = keys != EMPTY
+    ordered = torch.where(known, keys >> 24, 0).int()
     height = (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).view(torch.float32)
-    image = torch.stack([(keys >> shift) & 0xFF for shift in (16, 8, 0)], dim=1) / 255
-    return image, height
+    return torch.where(known, keys & (PAYLOADS - 1), 0), height
 
 
-def slab_mean(chunks: Iterable[PointChunk], keys: Tensor, slab: float) -> tuple[Tensor, Tensor]:
-    """Average colour and height over the points of a pixel that are near the highest one.
-
-    Args:
-        chunks: the points that ``keys`` come from, once more.
-        keys: (b, s, s) result of :func:`highest`.
-        slab: how far below the highest a point may be, metres.
-
-    Returns:
-        image (b, 3, s, s) in [0, 1] and height (b, s, s) in metres. A pixel that only footprints
-        of other pixels' points cover keeps the colour and height of its key.
-    """
-    image, height = unpack(keys)
-    top = F.pad(height.flatten(1), (0, 1), value=torch.inf)
-    sums = keys.new_zeros(3, *top.shape)
-    for pixel, _, heights, colour in chunks:
-        below = top.gather(1, pixel) - heights
-        place = torch.where(below <= slab, pixel, top.shape[1] - 1)
-        depth = (below.clamp(max=slab) * (_STEPS / slab)).round().long()
-        # Two sums share 64 bits: 16 million points per pixel fit.
-        sums[0].scatter_add_(1, place, (colour >> 16 << 32) | (colour >> 8 & 0xFF))
-        sums[1].scatter_add_(1, place, ((colour & 0xFF) << 32) | 1)
-        sums[2].scatter_add_(1, place, depth)
-    first, second, depth = sums[:, :, :-1].view(3, *keys.shape)
-    count = second & 0xFFFFFFFF
-    colours = torch.stack([first >> 32, first & 0xFFFFFFFF, second >> 32], dim=1)
-    some, share = count > 0, count.clamp(min=1)
-    mean = torch.where(some[:, None], colours / share[:, None] / 255, image)
-    return mean, torch.where(some, height - depth / share * (slab / _STEPS), height)
+def unpack_colours(colours: Tensor) -> Tensor:
+    """(b, 3, s, s) RGB in [0, 1] of integer colours (b, s, s)."""
+    return torch.stack([(colours >> shift) & 0xFF for shift in (16, 8, 0)], dim=1) / 255
 
 
-def fill_holes(image: Tensor, height: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give unobserved pixels among at least five observed neighbours the mean of those.
+def _points(frames: PosedFrames, window: Window) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Views; and of their points place (radius * s * s + row * s + column) and height, (b, n)."""
+    size, nowhere = window.size, (window.splat + 1) * window.size**2
+    step = max(1, _CHUNK // (frames.size[0] * frames.size[1]))
+    to_pixels = _to_pixels(window)
+    ceiling = window.ceiling[:, None, None, None]
+    for start in range(0, frames.views, step):
+        views = slice(start, start + step)
+        depths, intrinsics = frames.depths[:, views].float(), frames.intrinsics[:, views].float()
+        poses = frames.poses[:, views].double()
+        moved = (to_pixels[:, None, :, :, None] * poses[..., None, :, :]).sum(-2).float()
+        column, row, height = unproject(depths, intrinsics, moved).unbind(-1)
+        kept = (depths > 0) & (depths <= window.max_depth) & (height <= ceiling)
+        kept &= (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        place = row.int().mul_(size).add_(column.int())
+        if window.splat:
+            drop = poses[..., 2, 3, None, None].float() - height
+            radius = footprint_radius(depths, intrinsics[..., 0, 0], drop, window.cell)
+            place.add_(radius.clamp_(0, window.splat).int(), alpha=size**2)
+        place = torch.where(kept, place, nowhere).long()
+        yield views, place.flatten(1), height.contiguous().flatten(1)
 
-    Args:
-        image: (b, 3, s, s) RGB, 0 where not observed.
-        height: (b, s, s) metres, 0 where not observed.
-        observed: (b, s, s) True where a surface was seen.
 
-    Returns:
-        The three, filled.
-    """
-    planes = torch.cat([image, height[:, None], observed[:, None].to(image)], dim=1)
-    sums = F.avg_pool2d(planes, 3, stride=1, padding=1) * 9
-    count = sums[:, 4:]
-    holes = ~observed & (count[:, 0] > 4.5)
-    filled = torch.where(holes[:, None], sums[:, :4] / count.clamp(min=1), planes[:, :4])
-    return filled[:, :3], filled[:, 3], observed | holes
-
-
-def _dilate(keys: Tensor, radius: int) -> Tensor:
-    """Maximum over squares of side 2 * radius + 1."""
-    if not radius:
-        return keys
-    padded = F.pad(keys, (radius,) * 4, value=EMPTY)
-    return padded.unfold(2, 2 * radius + 1, 1).amax(-1).unfold(1, 2 * radius + 1, 1).amax(-1)
+def _to_pixels(window: Window) -> Tensor:
+    """(b, 4, 4) from the world to column, row and height; pixel i is between i and i + 1."""
+    x_min, _, _, y_max = window.extent.double().unbind(-1)
+    scale = 1 / window.cell.double()
+    matrix = torch.eye(4, dtype=torch.float64, device=scale.device).repeat(len(scale), 1, 1)
+    matrix[:, 0, 0], matrix[:, 0, 3] = scale, -x_min * scale
+    matrix[:, 1, 1], matrix[:, 1, 3] = -scale, y_max * scale
+    return matrix

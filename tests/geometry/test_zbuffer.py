@@ -1,118 +1,102 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import scenes, seeds
+from strategies import make_frames, posed_frames, seeds
 from torch import Tensor
 
+from ross3d.geometry import zbuffer
+from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.topdown import world_to_bev
 from ross3d.geometry.zbuffer import (
     EMPTY,
-    PointChunk,
-    fill_holes,
-    highest,
+    Window,
     pack_colours,
-    slab_mean,
+    rasterise,
     unpack,
+    unpack_colours,
 )
 
-SIZE = 6
+SIZE = 7
 
 
-def random_points(b: int, seed: int, max_radius: int, n: int = 40) -> PointChunk:
-    generator = torch.Generator().manual_seed(seed)
-    return PointChunk(
-        torch.randint(SIZE**2 + 1, (b, n), generator=generator),
-        torch.randint(max_radius + 1, (b, n), generator=generator),
-        torch.randn(b, n, generator=generator).round(decimals=1),
-        torch.randint(2**24, (b, n), generator=generator),
-    )
+def window(b: int, splat: int = 0, ceiling: float = torch.inf) -> Window:
+    extent = torch.tensor([[-4.0, -4.0, 4.0, 4.0]]).repeat(b, 1)
+    return Window(extent, torch.full((b,), ceiling), SIZE, 50.0, splat)
 
 
-def covers(points: PointChunk, b: int, n: int, row: int, column: int) -> bool:
-    pixel, radius = int(points.pixel[b, n]), int(points.radius[b, n])
-    if pixel == SIZE**2:
-        return False
-    return max(abs(pixel // SIZE - row), abs(pixel % SIZE - column)) <= radius
+@given(posed_frames(unknown=0.3), seeds, st.sampled_from([1.0, torch.inf]))
+def test_each_pixel_holds_its_highest_and_lowest_point(
+    frames: PosedFrames, seed: int, ceiling: float
+) -> None:
+    b = len(frames)
+    payload = torch.randint(2**24, frames.depths.shape)
+    layers = rasterise(frames, window(b, ceiling=ceiling), lambda views: payload[:, views])
+    carried, height = unpack(layers.keys)
+    world = frames.world_coords().flatten(1, 3)
+    pixels = (world_to_bev(world, window(b).extent, SIZE) + 0.5).floor().long()
+    inside = ((pixels >= 0) & (pixels < SIZE)).all(-1) & frames.valid.flatten(1)
+    inside &= world[..., 2] <= ceiling
+    wrong = 0
+    for i in range(b):
+        for row in range(SIZE):
+            for column in range(SIZE):
+                here = (pixels[i] == torch.tensor([column, row])).all(-1) & inside[i]
+                known = bool(layers.keys[i, row, column] != EMPTY)
+                if not here.any() or not known:
+                    wrong += known != bool(here.any())
+                    assert known == bool(layers.lowest[i, row, column].isfinite())
+                    continue
+                z = world[i, here, 2]
+                top = payload[i].flatten()[here][z.argmax()]
+                wrong += abs(height[i, row, column].item() - z.max().item()) > 1e-4
+                wrong += abs(layers.lowest[i, row, column].item() - z.min().item()) > 1e-4
+                wrong += carried[i, row, column].item() != top.item()
+    assert wrong <= 4  # a point on a pixel's border may round into the next
 
 
-def rgb(colour: Tensor) -> Tensor:
-    return torch.stack([colour >> 16, colour >> 8 & 255, colour & 255], -1) / 255
+@given(posed_frames(), st.integers(1, 3))
+def test_footprints_add_points_only(frames: PosedFrames, splat: int) -> None:
+    def colours(views: slice) -> Tensor:
+        return pack_colours(frames.images[:, views])
+
+    exact = rasterise(frames, window(len(frames)), colours)
+    wide = rasterise(frames, window(len(frames), splat), colours)
+    assert wide.lowest.equal(exact.lowest)
+    assert (wide.keys >= exact.keys).all()
+    raised = (exact.keys != EMPTY) & (wide.keys != exact.keys)
+    assert (unpack(wide.keys)[1] - unpack(exact.keys)[1] > 0.05)[raised].all()
 
 
-def split(points: PointChunk) -> list[PointChunk]:
-    """The points in two chunks, the last ones first."""
-    parts = [part.split(25, dim=1) for part in points]
-    return [PointChunk(*(part[i] for part in parts)) for i in (1, 0)]
+def test_points_seen_through_a_gap_are_hidden() -> None:
+    frames = make_frames(1, 2, (8, 8))
+    far = torch.full((1, 2, 8, 8), 2.0)
+    far[:, 1] = 2.7  # the same camera sees a floor below
+    intrinsics = torch.tensor([[8.0, 0, 3.5], [0, 8, 3.5], [0, 0, 1]]).expand(1, 2, 3, 3)
+    pose = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).expand(1, 2, 4, 4)
+    frames = PosedFrames(frames.images, far, intrinsics, pose)
+    wide = Window(torch.tensor([[-0.8, -0.8, 0.8, 0.8]]), torch.ones(1), 16, 50.0, 4)
+    keys = rasterise(frames, wide, lambda views: pack_colours(frames.images[:, views])).keys
+    assert unpack(keys)[1][0, 2:-2, 2:-2].unique().tolist() == [-2.0]
 
 
-@given(scenes, seeds, st.integers(0, 2))
-def test_the_highest_point_of_each_pixel_wins(b: int, seed: int, max_radius: int) -> None:
-    points = random_points(b, seed, max_radius)
-    keys = highest([points], b, SIZE, max_radius)
-    image, height = unpack(keys)
-    for i, row, column in torch.cartesian_prod(*map(torch.arange, keys.shape)).tolist():
-        found = [n for n in range(40) if covers(points, i, n, row, column)]
-        assert (keys[i, row, column] != EMPTY) == bool(found)
-        if found:  # of equally high points the one of the larger colour
-            top = max(found, key=lambda n: (points.height[i, n].item(), points.colour[i, n].item()))
-            assert height[i, row, column] == points.height[i, top]
-            assert image[i, :, row, column].equal(rgb(points.colour[i, top]))
-        else:
-            assert height[i, row, column] == 0
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = make_frames(2, 5)
 
+    def layers() -> zbuffer.Layers:
+        return rasterise(frames, window(2, 2), lambda views: pack_colours(frames.images[:, views]))
 
-@given(scenes, seeds, st.sampled_from([0.2, 1.0]))
-def test_slab_mean_averages_what_is_near_the_top(b: int, seed: int, slab: float) -> None:
-    points = random_points(b, seed, 0)
-    keys = highest([points], b, SIZE, 0)
-    image, height = slab_mean([points], keys, slab)
-    _, top = unpack(keys)
-    for i, row, column in torch.cartesian_prod(*map(torch.arange, keys.shape)).tolist():
-        below = top[i, row, column] - points.height[i]
-        near = (points.pixel[i] == row * SIZE + column) & (below <= slab)
-        if near.any():
-            mean, level = rgb(points.colour[i, near]).mean(0), points.height[i, near].mean()
-            torch.testing.assert_close(image[i, :, row, column], mean)
-            torch.testing.assert_close(height[i, row, column], level, atol=slab / 1000, rtol=0)
-
-
-def test_a_pixel_that_only_footprints_cover_keeps_their_colour() -> None:
-    here = torch.zeros(1, 2, dtype=torch.long)
-    points = PointChunk(here, here + 1, torch.tensor([[1.0, 0.9]]), torch.tensor([[255, 0]]))
-    image, height = slab_mean([points], highest([points], 1, SIZE, 1), 0.5)
-    assert image[0, 2, 0, 0].item() == 0.5
-    assert image[0, 2, 1, 1].item() == 1.0
-    assert (height[0, 1, 1].item(), height[0, 2, 2].item()) == (1.0, 0.0)
-
-
-@given(seeds)
-def test_order_and_chunks_change_nothing(seed: int) -> None:
-    points = random_points(2, seed, 2)
-    keys = highest([points], 2, SIZE, 2)
-    assert keys.equal(highest(split(points), 2, SIZE, 2))
-    for one, other in zip(
-        slab_mean([points], keys, 0.5), slab_mean(split(points), keys, 0.5), strict=True
-    ):
-        assert one.equal(other)
+    whole = layers()
+    monkeypatch.setattr(zbuffer, "_CHUNK", 2 * 12 * 16)
+    assert all(one.equal(other) for one, other in zip(whole, layers(), strict=True))
 
 
 def test_colours_have_eight_bits() -> None:
     images = torch.tensor([0.0, 1.0, 0.5]).view(1, 1, 3, 1, 1)
     assert pack_colours(images).item() == (0 << 16) + (255 << 8) + 128
     assert pack_colours(images * 9 - 1).item() == (0 << 16) + (255 << 8) + 255
-
-
-def test_fill_holes_needs_five_neighbours() -> None:
-    observed = torch.ones(1, 5, 5, dtype=torch.bool)
-    observed[0, 2, 2] = False  # eight neighbours
-    observed[0, 0, 0] = False  # three
-    height = torch.arange(25.0).view(1, 5, 5) * observed
-    image = height[:, None].expand(-1, 3, -1, -1) / 25
-    filled, level, known = fill_holes(image, height, observed)
-    assert known[0, 2, 2]
-    assert not known[0, 0, 0]
-    assert known.sum() == 24
-    torch.testing.assert_close(level[0, 2, 2], torch.tensor(12.0))
-    torch.testing.assert_close(filled[0, :, 2, 2], torch.full((3,), 12 / 25))
-    assert level[observed].equal(height[observed])
+    assert pack_colours(images * torch.nan).item() == 0
+    back = unpack_colours(pack_colours(images)[:, 0].long())
+    torch.testing.assert_close(back[:, :, 0, 0], torch.tensor([[0.0, 1.0, 128 / 255]]))

@@ -1,0 +1,63 @@
+"""Points as large as what their camera pixel covers, without bleeding over edges."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_DIAGONAL = 1.5  # pixels are further apart across their corners
+_STEEPEST = 3.0  # beyond this, a floor is seen too flatly for its pixels to be trusted that far
+
+
+def footprint_radius(depths: Tensor, focal: Tensor, drop: Tensor, cell: Tensor) -> Tensor:
+    """How many pixels of the picture a camera pixel reaches around its point on level ground.
+
+    A camera pixel is depth / focal metres wide; seen at a slant, depth / drop times as long.
+
+    Args:
+        depths: (b, m, h, w) along the optical axis, metres.
+        focal: (b, m) focal length in pixels.
+        drop: (b, m, h, w) height of the camera above the point, metres.
+        cell: (b,) width of the picture's pixels, metres.
+
+    Returns:
+        (b, m, h, w) radius of the square footprint in pixels, whole numbers; below 0 where pixels
+        are finer than the picture's.
+    """
+    half = 0.5 * _DIAGONAL / (focal * cell[:, None])[..., None, None]
+    slant = (depths / drop.abs()).clamp_(1, _STEEPEST)
+    return slant.mul_(depths).mul_(half).sub_(0.5).ceil_()
+
+
+def close_gaps(keys: Tensor, radius: int) -> Tensor:
+    """Close gaps of up to 2 * radius pixels between points that have this radius.
+
+    Each point spreads over its footprint, then the covered area shrinks by as much (a closing of
+    grey-scale morphology): gaps inside a surface stay closed, and its outline stays where it was.
+
+    Args:
+        keys: (b, s, s) larger = in front, the smallest number = no point.
+        radius: of the footprints, pixels.
+
+    Returns:
+        (b, s, s) keys.
+    """
+    if not radius:
+        return keys
+    empty = torch.iinfo(keys.dtype).min
+    spread = F.pad(keys, (2 * radius,) * 4, value=empty)
+    for _ in range(radius):
+        spread = _maximum(spread)
+    for _ in range(radius):
+        spread = ~_maximum(~spread)  # ~ turns integers around: the minimum
+    return spread
+
+
+def _maximum(keys: Tensor) -> Tensor:
+    """The maximum of each 3 x 3 square; the outermost pixels are lost."""
+    for dim in (-1, -2):
+        n = keys.shape[dim] - 2
+        parts = [keys.narrow(dim, start, n) for start in range(3)]
+        keys = torch.maximum(torch.maximum(parts[0], parts[1]), parts[2])
+    return keys
