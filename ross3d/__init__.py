@@ -49,11 +49,14 @@ from ross3d.geometry.camera import (
 )
 from ross3d.geometry.coverage import greedy_cover, max_coverage_frames, view_voxels
 from ross3d.geometry.frames import PosedFrames
+from ross3d.geometry.mesh import Mesh, read_mesh
+from ross3d.geometry.mesh_bev import MeshBEVRenderer
 from ross3d.geometry.overlap import view_overlap
 from ross3d.geometry.patches import depth_patch_coords, patch_coords, patch_points, patch_rays
 from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
 from ross3d.geometry.rays import RayAwareEncoder
 from ross3d.geometry.sampling import uniform_frames
+from ross3d.geometry.tsdf import fuse_mesh
 from ross3d.geometry.voxels import Voxels, voxel_pool
 from ross3d.heads.grounding import GroundingHead, grounding_loss
 from ross3d.heads.objects import pool_objects
@@ -82,6 +85,8 @@ __all__ = [
     "FlowMatchingLoss",
     "GlobalViewTask",
     "GroundingHead",
+    "Mesh",
+    "MeshBEVRenderer",
     "Objective",
     "PixelTokenizer",
     "PosedFrames",
@@ -111,6 +116,7 @@ __all__ = [
     "crop_intrinsics",
     "depth_patch_coords",
     "discretise",
+    "fuse_mesh",
     "gather_tokens",
     "greedy_cover",
     "grid_sincos",
@@ -122,6 +128,7 @@ __all__ = [
     "points_in_boxes",
     "pool_objects",
     "project",
+    "read_mesh",
     "require",
     "rotary_positions",
     "sample",

@@ -23,7 +23,7 @@ from ross3d import (
 )
 
 from .chat import IMAGE
-from .lmm import LlavaOnevisionLMM
+from .llava_lmm import LlavaOnevisionLMM
 from .model import Ross3D
 from .no_reconstruction import NoReconstruction
 from .presets import Preset

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ross3d import check_shape, scatter_tokens
 
-from .lmm import Grid, HostLMM
+from .host_lmm import HostLMM
+from .lmm import Grid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

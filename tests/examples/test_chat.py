@@ -13,7 +13,7 @@ from reference.chat import (
     prompt_ids,
 )
 from reference.data.scene import Turn
-from reference.lmm import LlavaOnevisionLMM
+from reference.llava_lmm import LlavaOnevisionLMM
 from reference.tiny_lmm import tiny_llava
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast

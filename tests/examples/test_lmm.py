@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 from reference.decoder_lmm import DecoderLMM
-from reference.lmm import LlavaOnevisionLMM, LMMOutput
+from reference.llava_lmm import LlavaOnevisionLMM
+from reference.lmm import LMMOutput
 from reference.text import text_loss
 from reference.tiny_lmm import paper_llava, tiny_llava
 from torch import Tensor, nn

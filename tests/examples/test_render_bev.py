@@ -20,6 +20,7 @@ from reference.data.open_scan import open_scan
 from reference.frustums import bev_image
 
 from ross3d import BEVRenderer
+from ross3d.geometry.mesh_bev import MeshBEVRenderer
 
 
 def test_the_shipped_room_from_above(tmp_path: Path) -> None:
@@ -49,6 +50,45 @@ def test_every_layout_gives_the_same_picture(
     with Image.open(out) as picture:
         # A point on the border of two pixels may fall into the other one.
         assert (np.abs(np.asarray(picture).astype(int) - wanted).max(-1) > 3).mean() < 0.02
+
+
+def test_a_surface_fused_from_the_frames(
+    tmp_path: Path, call_main: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("open3d", exc_type=ImportError)
+    folder, out = write_exported(tmp_path / "a"), tmp_path / "bev.png"
+    call_main("render_bev.py", folder, "-o", out, "--size", 32, "--mesh")
+    assert "5 of 5 frames" in capsys.readouterr().out
+    wanted = np.asarray(bev_image(MeshBEVRenderer(32)(read_all(open_scan(folder)))))
+    with Image.open(out) as picture:
+        assert (np.asarray(picture) == wanted).all()
+
+
+def test_a_mesh_file_is_aligned_as_its_folder_says(
+    tmp_path: Path, call_main: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("open3d", exc_type=ImportError)
+    scan, folder = write_exported(tmp_path / "a"), tmp_path / "b"
+    folder.mkdir()
+    lines = [
+        "ply\nformat ascii 1.0\nelement vertex 3",
+        *(f"property float {axis}" for axis in "xyz"),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        "element face 1\nproperty list uchar int vertex_indices\nend_header",
+        "0 0 0 255 0 0\n4 0 0 255 0 0\n0 4 0 255 0 0\n3 0 1 2\n",
+    ]
+    (folder / "b.ply").write_text("\n".join(lines))
+    (folder / "b.txt").write_text("axisAlignment = 1 0 0 10 0 1 0 20 0 0 1 0 0 0 0 1\n")
+    out = tmp_path / "bev.png"
+    call_main("render_bev.py", scan, "-o", out, "--size", 32, "--mesh", folder / "b.ply")
+    printed = capsys.readouterr().out
+    assert f": {folder / 'b.ply'}" in printed
+    assert "x 9.9" in printed
+    with Image.open(out) as picture:
+        assert picture.getpixel((8, 24)) == (255, 0, 0)
+    (folder / "b.ply").write_text("")
+    with pytest.raises(SystemExit, match=r"got none in .*b\.ply"):
+        call_main("render_bev.py", scan, "--mesh", folder / "b.ply")
 
 
 def test_skipped_frames_are_printed(
