@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
 import torch
-from reference.data.open_scan import open_scan
 from torch import Tensor
 
 from benchmarks.baselines_sampling import cover_sets, overlap_by_pairs, voxel_sets, world_points
-from ross3d import max_coverage_frames, view_overlap
+from benchmarks.in_turn import in_turn
+from ross3d import PosedFrames, max_coverage_frames, view_overlap
 
-ROOT = Path(__file__).resolve().parents[1]
-REAL, SHIPPED = ROOT.parent / "shared/data/red_kitchen", ROOT / "examples/data/furnished_room"
 Cameras = tuple[Tensor, Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
-def cameras() -> Cameras:
+def cameras(frames: PosedFrames) -> Cameras:
     """Depths (1, 16, 480, 640), intrinsics and poses."""
-    torch.set_num_threads(1)
-    scan = open_scan(REAL if REAL.is_dir() else SHIPPED)
-    frames = scan.read_views(range(0, len(scan), 2))
-    return frames.depths, frames.intrinsics, frames.poses
-
-
-def in_turn(benchmark: Any, ours: Callable[[], Any], slow: Callable[[], Any], rounds: int) -> float:
-    """Run both in turn: how many times as much processor time the slow way takes."""
-    ratios: list[float] = []
-
-    def both() -> None:
-        start = time.process_time()
-        slow()
-        middle = time.process_time()
-        ours()
-        ratios.append((middle - start) / (time.process_time() - middle))
-
-    ours()
-    both()
-    del ratios[:]
-    for _ in range(rounds):
-        both()
-    benchmark.pedantic(ours, rounds=rounds)
-    benchmark.extra_info.update(
-        ratio=median(ratios),
-        ratios=ratios,
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
-    return median(ratios)
+    some = frames.select(torch.arange(0, frames.views, 2))
+    return some.depths, some.intrinsics, some.poses
 
 
 def slow_coverage(cameras: Cameras) -> list[int]:
@@ -67,7 +33,7 @@ def test_max_coverage(benchmark: Any, cameras: Cameras) -> None:
         return max_coverage_frames(*cameras, 32, ratio=0.95)[0]
 
     assert ours() == slow_coverage(cameras)
-    assert in_turn(benchmark, ours, lambda: slow_coverage(cameras), 3) >= 10
+    assert in_turn(benchmark, ours, lambda: slow_coverage(cameras)) >= 10
 
 
 @pytest.mark.parametrize(("stride", "error", "bar"), [(1, 1e-4, 2.0), (4, 1e-2, 12.0)])
@@ -83,7 +49,7 @@ def test_view_overlap(
     difference = float((ours()[0] - slow()).abs().max())
     benchmark.extra_info["largest difference"] = difference
     assert difference <= error
-    assert in_turn(benchmark, ours, slow, 3) >= bar
+    assert in_turn(benchmark, ours, slow) >= bar
 
 
 @pytest.mark.parametrize("views", [4, 8, 16])

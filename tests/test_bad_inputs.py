@@ -465,6 +465,12 @@ CASES = [
         "images must be finite; got nan at images[0, 1, 2, 3, 4]",
     ),
     Case(
+        "image of bytes",
+        bad_frames("images", put(0, 1, 2, 3, 4, value=255.0)),
+        ValueError,
+        "images must be RGB in [0, 1]; got 255 at images[0, 1, 2, 3, 4]",
+    ),
+    Case(
         "NaN depth",
         bad_frames("depths", put(1, 2, 3, 4, value=torch.nan)),
         ValueError,

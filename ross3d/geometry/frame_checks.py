@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ross3d.geometry.camera import full_precision
 
+_OVERSHOOT = 0.25  # of bicubic resizing; bytes and normalised pictures lie far beyond
+
 
 def check_frame_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses: Tensor) -> None:
     """Check every value of posed RGB-D frames, with one wait for the device.
@@ -20,9 +22,9 @@ def check_frame_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses
         poses: (b, m, 4, 4) camera-to-world.
 
     Raises:
-        ValueError: if an image is not finite, a depth is negative or not finite, intrinsics are
-            not those of a pinhole camera, or a pose is not rigid; the message holds the first such
-            value and its place.
+        ValueError: if an image is not finite or far outside [0, 1], a depth is negative or not
+            finite, intrinsics are not those of a pinhole camera, or a pose is not rigid; the
+            message holds the first such value and its place.
     """
     k, pose = full_precision(intrinsics), full_precision(poses)
     rotation, corner = pose[..., :3, :3], pose.new_tensor([0, 0, 0, 1])
@@ -34,6 +36,7 @@ def check_frame_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses
     # Called once to know whether all is well, and again only to say where it is not.
     checks: list[tuple[str, str, Callable[[], Tensor]]] = [
         ("images", "be finite", images.isfinite),
+        ("images", "be RGB in [0, 1]", lambda: (images - 0.5).abs() <= 0.5 + _OVERSHOOT),
         ("depths", "be finite and not negative", lambda: depths.isfinite() & (depths >= 0)),
         ("intrinsics", "be finite", lambda: k.isfinite().all(-1).all(-1)),
         ("intrinsics", "have fx, fy > 0", lambda: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),

@@ -30,8 +30,9 @@ class PosedFrames:
 
     Raises:
         ValueError: if shapes, devices or dtypes do not fit, there is no view or no pixel, an image
-            is not finite, a depth is negative or not finite, intrinsics are not those of a pinhole
-            camera, or a pose is not rigid; the message holds the first such value and its place.
+            is not finite or far outside [0, 1], a depth is negative or not finite, intrinsics are
+            not those of a pinhole camera, or a pose is not rigid; the message holds the first such
+            value and its place.
 
     Example:
         >>> poses = torch.eye(4).expand(1, 2, 4, 4)

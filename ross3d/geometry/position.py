@@ -101,8 +101,8 @@ class PositionAwareEncoder(nn.Module):
         Args:
             visual: (b, m, p, d) visual tokens.
             coords: (b, m, p, 3) world position of each, metres, or (b, m, p, n, 3) several.
-            valid: (b, m, p) True where the position is known; elsewhere the token stays as it is.
-                None = everywhere.
+            valid: (b, m, p) True where the position is known; elsewhere, and where it is not
+                finite, the token stays as it is. None = everywhere.
 
         Returns:
             (b, m, p, d) in the dtype of ``visual``.
@@ -118,13 +118,15 @@ class PositionAwareEncoder(nn.Module):
             coords = repeat(coords, "b m p c -> b m p n c", n=self.points)
         if valid is not None:
             check_shape("valid", valid, "b m p", **sizes)
+        finite = coords.isfinite().flatten(3).all(-1)
+        valid = finite if valid is None else valid & finite
         # A compiler fuses the sines into the sum by itself.
         if self.kind == "sincos" and self.voxel_size and not torch.compiler.is_compiling():
             bins = discretise(coords, self.voxel_size, bounds=self.bounds)
             if sum(self._num_bins) <= bins[..., 0, 0].numel():
                 return self._add_from_tables(visual, bins, valid)
-        code = self._encode(coords).to(visual.dtype)
-        return visual + (code if valid is None else torch.where(valid[..., None], code, 0))
+        code = self._encode(coords.nan_to_num(0.0)).to(visual.dtype)
+        return visual + torch.where(valid[..., None], code, 0)
 
     def code(self, coords: Tensor) -> Tensor:
         """The code alone, for a coordinate in the text or a box centre.
@@ -133,13 +135,16 @@ class PositionAwareEncoder(nn.Module):
             coords: (..., 3) world positions, metres; an encoder of several points repeats each.
 
         Returns:
-            (..., dim) float32 (float64 for float64 positions; an MLP's own dtype).
+            (..., dim) float32 (float64 for float64 positions; an MLP's own dtype); zeros for
+            positions that are not finite.
 
         Raises:
             ValueError: if the shape does not fit.
         """
         check_shape("coords", coords, "... 3")
-        return self._encode(repeat(full_precision(coords), "... c -> ... n c", n=self.points))
+        several = repeat(full_precision(coords), "... c -> ... n c", n=self.points)
+        code = self._encode(several.nan_to_num(0.0))
+        return torch.where(coords.isfinite().all(-1, keepdim=True), code, 0)
 
     def _encode(self, coords: Tensor) -> Tensor:
         """Code (..., dim) of points (..., n, 3)."""
@@ -151,13 +156,12 @@ class PositionAwareEncoder(nn.Module):
         code = sincos(coords, self._axis_dim, temperature=self.temperature).flatten(-3)
         return F.pad(code, (0, self.dim - code.shape[-1]))
 
-    def _add_from_tables(self, visual: Tensor, bins: Tensor, valid: Tensor | None) -> Tensor:
+    def _add_from_tables(self, visual: Tensor, bins: Tensor, valid: Tensor) -> Tensor:
         """Look codes up in one table of all bins: far fewer sines than a code per token."""
         places = torch.arange(max(self._num_bins), device=bins.device, dtype=torch.float32)
         table = sincos(places, self._axis_dim, temperature=self.temperature).to(visual.dtype)
         table = F.pad(table, (0, 0, 0, 1))  # a last row of zeros, for positions that are not known
-        if valid is not None:
-            bins = torch.where(valid[..., None, None], bins, len(table) - 1)
+        bins = torch.where(valid[..., None, None], bins, len(table) - 1)
         with_code: Tensor = _AddRows.apply(visual, table, bins.flatten(-2))  # type: ignore[no-untyped-call]
         return with_code
 

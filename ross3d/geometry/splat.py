@@ -7,16 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _DIAGONAL = 1.5  # pixels are further apart across their corners
+_BESIDE_UNKNOWN = 3.0  # sensors lose pixels one by one: those next to them stand for them, too
 _STEEPEST = 3.0  # beyond this, a floor is seen too flatly for its pixels to be trusted that far
 
 
-def footprint_radius(depths: Tensor, focal: Tensor, drop: Tensor, cell: Tensor) -> Tensor:
+def footprint_radius(
+    depths: Tensor, known: Tensor, focal: Tensor, drop: Tensor, cell: Tensor
+) -> Tensor:
     """How many pixels of the picture a camera pixel reaches around its point on level ground.
 
-    A camera pixel is depth / focal metres wide; seen at a slant, depth / drop times as long.
+    A camera pixel is depth / focal metres wide; seen at a slant, depth / drop times as long. One
+    beside unknown depth reaches beyond its neighbour.
 
     Args:
         depths: (b, m, h, w) along the optical axis, metres.
+        known: (b, m, h, w) True where the depth is.
         focal: (b, m) focal length in pixels.
         drop: (b, m, h, w) height of the camera above the point, metres.
         cell: (b,) width of the picture's pixels, metres.
@@ -25,9 +30,10 @@ def footprint_radius(depths: Tensor, focal: Tensor, drop: Tensor, cell: Tensor) 
         (b, m, h, w) radius of the square footprint in pixels, whole numbers; below 0 where pixels
         are finer than the picture's.
     """
-    half = 0.5 * _DIAGONAL / (focal * cell[:, None])[..., None, None]
+    half = 0.5 / (focal * cell[:, None])[..., None, None]
     slant = (depths / drop.abs()).clamp_(1, _STEEPEST)
-    return slant.mul_(depths).mul_(half).sub_(0.5).ceil_()
+    reach = torch.where(_surrounded(known), _DIAGONAL, _BESIDE_UNKNOWN)
+    return slant.mul_(depths).mul_(reach).mul_(half).sub_(0.5).ceil_()
 
 
 def close_gaps(keys: Tensor, radius: int) -> Tensor:
@@ -52,6 +58,16 @@ def close_gaps(keys: Tensor, radius: int) -> Tensor:
     for _ in range(radius):
         spread = ~_maximum(~spread)  # ~ turns integers around: the minimum
     return spread
+
+
+def _surrounded(known: Tensor) -> Tensor:
+    """True where the whole 3 x 3 square is, as far as it lies in the picture."""
+    for dim in (-1, -2):
+        n, whole = known.shape[dim] - 1, known.clone()
+        for mine, other in ((0, 1), (1, 0)):
+            whole.narrow(dim, mine, n).logical_and_(known.narrow(dim, other, n))
+        known = whole
+    return known
 
 
 def _maximum(keys: Tensor) -> Tensor:

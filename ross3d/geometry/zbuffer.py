@@ -122,12 +122,13 @@ def _points(frames: PosedFrames, window: Window) -> Iterator[tuple[slice, Tensor
         poses = frames.poses[:, views].double()
         moved = (to_pixels[:, None, :, :, None] * poses[..., None, :, :]).sum(-2).float()
         column, row, height = unproject(depths, intrinsics, moved).unbind(-1)
-        kept = (depths > 0) & (depths <= window.max_depth) & (height <= ceiling)
-        kept &= (column >= 0) & (column < size) & (row >= 0) & (row < size)
+        known = (depths > 0) & (depths <= window.max_depth)
+        kept = known & (height <= ceiling) & (column >= 0) & (column < size)
+        kept &= (row >= 0) & (row < size)
         place = row.int().mul_(size).add_(column.int())
         if window.splat:
             drop = poses[..., 2, 3, None, None].float() - height
-            radius = footprint_radius(depths, intrinsics[..., 0, 0], drop, window.cell)
+            radius = footprint_radius(depths, known, intrinsics[..., 0, 0], drop, window.cell)
             place.add_(radius.clamp_(0, window.splat).int(), alpha=size**2)
         place = torch.where(kept, place, nowhere).long()
         yield views, place.flatten(1), height.contiguous().flatten(1)

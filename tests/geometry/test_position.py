@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -192,3 +194,16 @@ def test_compiles(kind: str, voxel_size: float | None) -> None:
     compiled(*inputs).sum().backward()
     assert visual.grad is not None
     assert (visual.grad == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["sincos", "mlp"])
+@pytest.mark.parametrize("views", [1, 40])  # few tokens, and enough for a table of all bins
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_positions_that_are_not_finite_have_no_code(kind: Any, views: int, value: float) -> None:
+    encoder = PositionAwareEncoder(12, kind=kind)
+    visual, coords = torch.randn(2, views, 49, 12), torch.rand(2, views, 49, 3)
+    lost = torch.rand(2, views, 49) < 0.3
+    coords[..., 1] = coords[..., 1].masked_fill(lost, value)
+    expected = encoder(visual, coords.nan_to_num(0.0, 0.0, 0.0), ~lost)
+    assert encoder(visual, coords).equal(expected)
+    assert (encoder.code(coords)[lost] == 0).all()
