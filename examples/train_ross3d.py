@@ -1,10 +1,8 @@
 """Train a ROSS3D: text, grounding, and the reconstruction of views and of the room from above.
 
 python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
-python examples/train_ross3d.py --data furnished_room    the scan that ships with the examples
-python examples/train_ross3d.py --data ROOT              scans in the ScanNet layout
-python examples/train_ross3d.py --input voxels           another input: see reference/inputs.py
-python examples/train_ross3d.py --tasks none             the same without pretext tasks
+python examples/train_ross3d.py --data furnished_room    the shipped scan; or a ScanNet folder
+python examples/train_ross3d.py --train lora             adapters in the language model; or blocks
 python examples/train_ross3d.py --out RUN --resume       go on with a run that was stopped
 python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta device, and stop
 """
@@ -18,17 +16,19 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from reference.build import TASKS, build_from_options, parameter_groups
+from reference.build import TASKS, build_from_options
 from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import open_source
 from reference.evaluation import held_out_losses
 from reference.files import read_json
 from reference.inputs import INPUTS
+from reference.parameters import parameter_groups, trainable_table
 from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
 from reference.sizes import size_table
+from reference.trainable import TRAIN
 from reference.training import StepDataset, batches, draw_mask, learning_rate, step_generators
 from tqdm import tqdm
 
@@ -45,6 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--input", default="views", choices=INPUTS, help="what the LMM reads")
     parser.add_argument("--tasks", default="both", choices=TASKS, help="pretext tasks")
+    parser.add_argument("--train", default="full", choices=TRAIN, help="which parameters train")
     parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
     parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
     parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
@@ -52,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--evaluate", type=int, default=48, help="held-out scenes judged at last")
+    parser.add_argument("--evaluate", type=int, default=48, help="held-out scenes judged; 0 = none")
     parser.add_argument("--resume", action="store_true", help="go on, with the run's own options")
     parser.add_argument("--sizes", action="store_true", help="print the preset's sizes and stop")
     args = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
     args = parse()
     preset = PRESETS[args.preset]
     if args.sizes:
-        print(size_table(preset))
+        print(size_table(preset, vars(args)))
         return
     preset = replace(preset, steps=args.steps or preset.steps)
     torch.set_num_threads(args.threads)
@@ -86,7 +87,7 @@ def main() -> None:
     source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
     tokenizer = build_tokenizer(source.words())
     model = build_from_options(preset, tokenizer, vars(args))
-    collate = SceneCollator(tokenizer, model.num_visual(preset.views))
+    collate = SceneCollator(tokenizer, model.scene_ids(preset.views))
     groups = parameter_groups(model, preset)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
 
@@ -100,6 +101,7 @@ def main() -> None:
         if main_process:
             run.truncate(start)
             run.write_json("config.json", config)
+            print(trainable_table(model, groups))
             print(f"{source.name} -> {run.path}, {accelerator.device}, {args.threads} thread(s)")
 
     ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
@@ -130,14 +132,14 @@ def main() -> None:
         optimizer.zero_grad()
         progress.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
         done = step + 1
-        if main_process and (done % 50 == 0 or done == preset.steps):
+        if main_process and args.evaluate and (done % 50 == 0 or done == preset.steps):
             figures = held_out_losses(bare, judged, hidden)
             row |= {f"heldout/{name}": value for name, value in figures.items()}
         if main_process:
             run.log({"step": step, **row})
             if done % args.save_every == 0 or done == preset.steps:
                 run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
-    if main_process:
+    if main_process and args.evaluate:
         judging = {"scenes": args.evaluate, "steps": preset.sample_steps}
         figures = write_results(run, bare, source, collate, config, **judging)
         print(*(f"{name:<26}{value:10.3f}" for name, value in figures.items()), sep="\n")

@@ -22,6 +22,8 @@ Conventions, everywhere:
 """
 
 from ross3d.core.attention import attention
+from ross3d.core.card import ModelCard
+from ross3d.core.config import from_config, to_config
 from ross3d.core.dct import DCTTokenizer
 from ross3d.core.diffusion import DDPMLoss, add_noise, alphas_cumprod
 from ross3d.core.dit import ConditionedDiT
@@ -32,12 +34,14 @@ from ross3d.core.flow import FlowMatchingLoss
 from ross3d.core.fusion import CrossAttentionFusion
 from ross3d.core.objective import Denoiser, Objective
 from ross3d.core.pooler import QueryPooler
+from ross3d.core.pretrained import Pretrained, pretrained_folder
 from ross3d.core.regression import RegressionLoss
 from ross3d.core.sampling import sample
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import PixelTokenizer, Tokenizer
 from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
 from ross3d.core.vae import VAETokenizer
+from ross3d.core.weights import load_tensors, load_weights, save_tensors
 from ross3d.geometry.bev import BEV, BEVRenderer, bev_to_world, cell_coords, world_to_bev
 from ross3d.geometry.boxes import box_corners, box_iou, points_in_boxes
 from ross3d.geometry.camera import (
@@ -87,11 +91,13 @@ __all__ = [
     "GroundingHead",
     "Mesh",
     "MeshBEVRenderer",
+    "ModelCard",
     "Objective",
     "PixelTokenizer",
     "PosedFrames",
     "PositionAwareEncoder",
     "PretextTask",
+    "Pretrained",
     "QueryPooler",
     "RayAwareEncoder",
     "Reconstruction",
@@ -116,17 +122,21 @@ __all__ = [
     "crop_intrinsics",
     "depth_patch_coords",
     "discretise",
+    "from_config",
     "fuse_mesh",
     "gather_tokens",
     "greedy_cover",
     "grid_sincos",
     "grounding_loss",
+    "load_tensors",
+    "load_weights",
     "max_coverage_frames",
     "patch_coords",
     "patch_points",
     "patch_rays",
     "points_in_boxes",
     "pool_objects",
+    "pretrained_folder",
     "project",
     "read_mesh",
     "require",
@@ -134,12 +144,14 @@ __all__ = [
     "sample",
     "sample_overlap_mask",
     "sample_view_mask",
+    "save_tensors",
     "scale_intrinsics",
     "scatter_tokens",
     "select_boxes",
     "select_views",
     "sincos",
     "sincos_points",
+    "to_config",
     "token_positions",
     "uniform_frames",
     "unproject",

@@ -20,8 +20,8 @@ MAY_IMPORT = {
     "pretext": {"core", "geometry", "pretext"},
     "heads": {"core", "geometry", "heads"},
 }
-DEPENDENCIES = {"torch", "einops", "kornia", "numpy", "ross3d"}
-OPTIONAL = {"diffusers", "transformers", "open3d", "xformers"}
+DEPENDENCIES = {"torch", "einops", "kornia", "numpy", "safetensors", "ross3d"}
+OPTIONAL = {"diffusers", "transformers", "huggingface_hub", "open3d", "xformers"}
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 250, 50
 MAX_IMPORT_SECONDS = 0.3

@@ -63,7 +63,7 @@ def tiny_ross3d(*, turns: int = 3, seed: int = 0, awake: bool = True, **options:
     model = build_model(preset, tokenizer, **options)
     if awake:
         wake(model)
-    return Tiny(preset, source, model, SceneCollator(tokenizer, model.num_visual(preset.views)))
+    return Tiny(preset, source, model, SceneCollator(tokenizer, model.scene_ids(preset.views)))
 
 
 def wake(model: torch.nn.Module) -> None:

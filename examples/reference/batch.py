@@ -21,7 +21,7 @@ class Text:
     Attributes:
         input_ids: (b, t) token ids, visual placeholders included.
         attention_mask: (b, t) 1 = token, 0 = padding.
-        segments: (b, t) 0 = visual placeholders, 1, 2, ... = independent turns, -1 = padding.
+        segments: (b, t) 0 = what stands for the scene, 1, 2, ... = independent turns, -1 = padding.
         labels: (b, t) ids that are supervised, -100 elsewhere.
         coord_positions: (b, c) where ``<coord>`` tokens stand, -1 = none.
         coord_points: (b, c, 3) the world positions that they mean, metres.

@@ -22,16 +22,18 @@ from ross3d import (
     require,
 )
 
-from .chat import IMAGE
+from .chat import COORD, GROUND, IMAGE
 from .llava_lmm import LlavaOnevisionLMM
 from .model import Ross3D
 from .no_reconstruction import NoReconstruction
 from .presets import Preset
+from .released.dit import ReleasedDiT
 from .representations import build_representation
 from .tiny_lmm import paper_llava, tiny_llava
+from .trainable import choose_trainable, freeze
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerBase
 
 FLUX_VAE = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -43,6 +45,7 @@ FLUX_VAE = {
     "shift_factor": 0.1159,
     "use_quant_conv": False,
     "use_post_quant_conv": False,
+    "norm_num_groups": 32,
 }
 """Sizes of the paper's teacher, for runs without its weights (counting on the meta device)."""
 
@@ -63,12 +66,13 @@ def build_from_options(
     return build_model(
         preset,
         tokenizer,
-        vae=options["vae"],
-        context=options["context"],
-        target_coords=not options["no_target_coords"],
-        context_coords=not options["no_context_coords"],
+        vae=options.get("vae"),
+        context=options.get("context", "all"),
+        target_coords=not options.get("no_target_coords", False),
+        context_coords=not options.get("no_context_coords", False),
         representation=options.get("input", "views"),
         tasks=TASKS[options.get("tasks", "both")],
+        train=options.get("train", "full"),
     )
 
 
@@ -82,6 +86,7 @@ def build_model(
     context_coords: bool = True,
     representation: str = "views",
     tasks: Sequence[str] = TASKS["both"],
+    train: str = "full",
 ) -> Ross3D:
     """Build the reference model of a preset, with random weights, on the default device.
 
@@ -94,31 +99,18 @@ def build_model(
         context_coords: whether they know where the visual tokens lie.
         representation: what the language model reads of a scene, one of INPUTS.
         tasks: names of the pretext tasks; none = text and grounding alone.
+        train: which parameters train, one of TRAIN.
 
     Returns:
         The model; the vision tower is frozen where the preset says so.
 
     Raises:
-        ValueError: if the representation or a task is unknown.
+        ValueError: if the representation, a task or ``train`` is unknown.
     """
-    if preset.host == "paper":
-        host = paper_llava()
-    else:
-        host = tiny_llava(
-            len(tokenizer),
-            tokenizer.convert_tokens_to_ids(IMAGE),
-            tokenizer.pad_token_id,
-            dim=preset.dim,
-            layers=preset.layers,
-            heads=preset.heads,
-            image_size=preset.image_size,
-            patch_size=preset.patch_size,
-            vision_dim=preset.vision_dim,
-            vision_layers=preset.vision_layers,
-        )
+    host = build_host(preset, tokenizer)
     if not preset.train_tower:
-        host.model.vision_tower.requires_grad_(False)
-    lmm = LlavaOnevisionLMM(host)
+        freeze(host.model.vision_tower)
+    lmm = LlavaOnevisionLMM(host, newline=preset.newline)
     # The learned tokens of "points" lie nowhere.
     places = {"target_coords": target_coords, "context_coords": context_coords}
     if representation == "points":
@@ -127,7 +119,30 @@ def build_model(
     model = Ross3D(lmm, reconstruction, preset.dim, temperature=preset.temperature)
     # At last, so that a seed gives the other parts the same weights with every representation.
     model.representation = build_representation(representation, preset, lmm.grid)
+    words = tokenizer.convert_tokens_to_ids([COORD, GROUND])
+    choose_trainable(model, preset, train, new_words=words)
     return model
+
+
+def build_host(
+    preset: Preset, tokenizer: PreTrainedTokenizerBase
+) -> LlavaOnevisionForConditionalGeneration:
+    """Build the untouched host of a preset, whose visual placeholder is the tokenizer's."""
+    placeholder = tokenizer.convert_tokens_to_ids(IMAGE)
+    layers = {"layers": preset.layers, "vision_layers": preset.vision_layers}
+    if preset.host == "paper":
+        return paper_llava(narrow=preset.narrow, video_token_id=placeholder, **layers)
+    return tiny_llava(
+        len(tokenizer),
+        placeholder,
+        tokenizer.pad_token_id,
+        dim=preset.dim,
+        heads=preset.heads,
+        image_size=preset.image_size,
+        patch_size=preset.patch_size,
+        vision_dim=preset.vision_dim,
+        **layers,
+    )
 
 
 def build_reconstruction(
@@ -147,21 +162,16 @@ def build_reconstruction(
     if not tasks:
         return NoReconstruction()
     teacher = build_teacher(preset, vae)
-    denoiser = ConditionedDiT(
-        teacher.channels,
-        preset.denoiser_dim,
-        depth=preset.denoiser_depth,
-        heads=preset.denoiser_heads,
-    )
     bev, stride = preset.bev_size, teacher.stride
     known: dict[str, PretextTask] = {
         "cross_view": CrossViewTask(preset.view_size, stride=stride),
         "global_view": GlobalViewTask(BEVRenderer(bev), bev, stride=stride),
     }
+    chosen = {name: known[name] for name in tasks}
     return ReconstructionLoss(
-        {name: known[name] for name in tasks},
+        chosen,
         teacher,
-        denoiser,
+        build_denoiser(preset, teacher, chosen),
         context_dim=preset.dim,
         objective=build_objective(preset),
         grid=grid,
@@ -170,13 +180,34 @@ def build_reconstruction(
     )
 
 
+def build_denoiser(
+    preset: Preset, teacher: Tokenizer, tasks: Mapping[str, PretextTask]
+) -> nn.Module | dict[str, nn.Module]:
+    """Build the denoiser: one, or one per task whose stems and tables differ over one trunk."""
+    sizes = (teacher.channels, preset.denoiser_dim)
+    depth, heads = preset.denoiser_depth, preset.denoiser_heads
+    if not preset.tables:
+        return ConditionedDiT(*sizes, depth=depth, heads=heads)
+    denoisers: dict[str, ReleasedDiT] = {}
+    for name, task in tasks.items():
+        cells = (task.size // teacher.stride) ** 2
+        trunk = next(iter(denoisers.values()), None)
+        own = depth if trunk is None else 0
+        denoisers[name] = ReleasedDiT(cells, *sizes, depth=own, heads=heads)
+        if trunk is not None:
+            denoisers[name].share_trunk(trunk)
+    return denoisers
+
+
 def build_teacher(preset: Preset, vae: str | None = None) -> Tokenizer:
-    """Build the tokenizer of the targets."""
+    """Build the tokenizer of the targets; a VAE without weights is a stand-in of its sizes."""
     if preset.teacher == "dct":
         return DCTTokenizer(preset.whiten, preset.pack)
     if vae is not None:
         return VAETokenizer.from_pretrained(vae)
-    return VAETokenizer(require("diffusers", "vae").AutoencoderKL(**FLUX_VAE))
+    channels = [width // preset.narrow for width in FLUX_VAE["block_out_channels"]]
+    thin = {"block_out_channels": channels, "norm_num_groups": 32 // preset.narrow}
+    return VAETokenizer(require("diffusers", "vae").AutoencoderKL(**{**FLUX_VAE, **thin}))
 
 
 def build_objective(preset: Preset) -> nn.Module:
@@ -184,40 +215,3 @@ def build_objective(preset: Preset) -> nn.Module:
     if preset.objective == "flow":
         return FlowMatchingLoss(draws=preset.draws)
     return DDPMLoss(target=preset.objective, draws=preset.draws)
-
-
-def count_parameters(model: Ross3D) -> dict[str, tuple[int, int]]:
-    """Count the parameters of each part: name -> (all, trainable)."""
-    host = model.lmm.host
-    parts = {
-        "vision tower": host.model.vision_tower,
-        "projector": host.model.multi_modal_projector,
-        "language model": host.model.language_model,
-        "output embedding": host.get_output_embeddings(),
-        "position code": model.positions,
-        "mask token": model.masker,
-        "denoiser and poolers": model.reconstruction,
-        "grounding head": model.grounding,
-    }
-    if any(True for _ in model.representation.parameters()):
-        parts["input representation"] = model.representation
-    counts = {}
-    for name, part in parts.items():
-        parameters = list(part.parameters())
-        trainable = sum(p.numel() for p in parameters if p.requires_grad)
-        counts[name] = (sum(p.numel() for p in parameters), trainable)
-    return counts
-
-
-def parameter_groups(model: Ross3D, preset: Preset) -> list[dict[str, object]]:
-    """Group what trains for an optimiser: each group with its ``peak`` learning rate."""
-    parts = (model.reconstruction, model.representation)
-    fresh = {id(p) for part in parts for p in part.parameters()}
-    trains = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trains if id(p) not in fresh], "peak": preset.lr},
-        {
-            "params": [p for p in trains if id(p) in fresh],
-            "peak": preset.lr * preset.denoiser_lr,
-        },
-    ]

@@ -27,9 +27,9 @@ class Prompt:
     """One conversation about one scene.
 
     Attributes:
-        input_ids: (t) visual placeholders, then text.
+        input_ids: (t) what stands for the scene, then text.
         labels: (t) ids that are supervised, -100 elsewhere.
-        segments: (t) 0 for the visual placeholders, 1, 2, ... for the turns.
+        segments: (t) 0 for what stands for the scene, 1, 2, ... for the turns.
         coord_positions: (c) where ``<coord>`` stands, in the order of the turns that hold one.
         ground_positions: (q) where ``<ground>`` stands, in the order of the grounding turns.
     """
@@ -95,13 +95,12 @@ def add_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     turns: Sequence[Turn],
-    num_visual: int,
+    scene_ids: Sequence[int],
     *,
-    visual_token: str = IMAGE,
     supervise: bool = True,
     answered: bool = True,
 ) -> Prompt:
-    """Write a conversation: placeholders, then question and answer of each turn, in ChatML.
+    """Write a conversation: the scene, then question and answer of each turn, in ChatML.
 
     Supervised are the words of answers and the end token after them. A grounding answer is not: its
     ``<ground>`` is given, and the grounding loss takes the place of the text loss.
@@ -109,8 +108,7 @@ def prompt_ids(
     Args:
         tokenizer: knows the chat's special tokens.
         turns: at least one.
-        num_visual: number of visual placeholders: m * p, and the host's own extra ones.
-        visual_token: the placeholder.
+        scene_ids: ids that stand for the scene: visual placeholders and what lies between them.
         supervise: whether answers are supervised; otherwise all labels are -100.
         answered: False ends the text where the last answer begins, for generation.
 
@@ -123,15 +121,15 @@ def prompt_ids(
 
     Example:
         >>> tokenizer = build_tokenizer(["what is red ? chair"])
-        >>> prompt = prompt_ids(tokenizer, [Turn("qa", "What is red?", "chair")], 2)
+        >>> prompt = prompt_ids(tokenizer, [Turn("qa", "What is red?", "chair")], [4, 4])
         >>> tokenizer.decode(prompt.input_ids[2:])
         '<|im_start|> user what is red ? <|im_end|> <|im_start|> assistant chair <|im_end|>'
     """
     if not turns:
         raise ValueError("turns must hold at least one turn; got none")
-    ids = [tokenizer.convert_tokens_to_ids(visual_token)] * num_visual
-    supervised = [False] * num_visual
-    segments = [0] * num_visual
+    ids = list(scene_ids)
+    supervised = [False] * len(ids)
+    segments = [0] * len(ids)
 
     def write(text: str, learned: bool) -> None:
         new = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -174,7 +172,8 @@ def collate_text(
 
     Example:
         >>> tokenizer = build_tokenizer(["a b c"])
-        >>> short, long = (prompt_ids(tokenizer, [Turn("qa", q, "c")], 4) for q in ("a", "a b"))
+        >>> turns = [Turn("qa", question, "c") for question in ("a", "a b")]
+        >>> short, long = (prompt_ids(tokenizer, [turn], [4] * 4) for turn in turns)
         >>> collate_text([short, long], tokenizer.pad_token_id)["input_ids"].shape
         torch.Size([2, 13])
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch, Text, stack_scenes
-from .chat import IMAGE, collate_text, prompt_ids
+from .chat import collate_text, prompt_ids
 from .data.scene import Scene
 
 if TYPE_CHECKING:
@@ -22,18 +22,11 @@ class SceneCollator:
 
     Args:
         tokenizer: of the language model, with the chat's special tokens.
-        num_visual: visual placeholders of a prompt: m * p and the host's extra ones.
-        visual_token: the placeholder.
+        scene_ids: ids that stand for a scene in a prompt (see Ross3D.scene_ids).
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        num_visual: int,
-        *,
-        visual_token: str = IMAGE,
-    ) -> None:
-        self.tokenizer, self.num_visual, self.visual_token = tokenizer, num_visual, visual_token
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, scene_ids: Sequence[int]) -> None:
+        self.tokenizer, self.scene_ids = tokenizer, scene_ids
 
     def __call__(self, scenes: Sequence[Scene]) -> Batch:
         """Collate for training: answers are there, padding is on the right.
@@ -65,13 +58,7 @@ class SceneCollator:
 
     def _text(self, scenes: Sequence[Scene], answered: bool) -> Text:
         prompts = [
-            prompt_ids(
-                self.tokenizer,
-                scene.turns,
-                self.num_visual,
-                visual_token=self.visual_token,
-                answered=answered,
-            )
+            prompt_ids(self.tokenizer, scene.turns, self.scene_ids, answered=answered)
             for scene in scenes
         ]
         side = "right" if answered else "left"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ross3d import check_shape, scatter_tokens
 
-from .host_lmm import HostLMM
-from .lmm import Grid
+from .host_lmm import HostLMM, VisualAttention
+from .lmm_protocol import Grid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,17 +20,39 @@ if TYPE_CHECKING:
 class DecoderLMM(HostLMM):
     """Any encoder with any causal language model that takes embeddings: scatter, run, gather.
 
+    The decoder may be a multimodal model without an adapter, and the encoder a function that calls
+    its ``get_image_features``; positions are then those of text, one after the other.
+
     Args:
-        encoder: module, images (n, 3, h, w) in [0, 1] -> tokens (n, p, d) of the decoder's width.
+        encoder: images (n, 3, h, w) in [0, 1] -> tokens (n, p, d) of the decoder's width. A module
+            trains and is saved with the rest; a function is called.
         decoder: causal language model of transformers.
         visual_token_id: id of the visual placeholder.
         grid: rows and columns of tokens per view; p = rows * columns.
+        view_start: ids before the placeholders of every view.
+        view_end: ids after them.
+        visual_attention: which placeholders see each other (see HostLMM).
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: PreTrainedModel, visual_token_id: int, *, grid: Grid
+        self,
+        encoder: Callable[[Tensor], Tensor],
+        decoder: PreTrainedModel,
+        visual_token_id: int,
+        *,
+        grid: Grid,
+        view_start: Sequence[int] = (),
+        view_end: Sequence[int] = (),
+        visual_attention: VisualAttention = "causal",
     ):
-        super().__init__(decoder, visual_token_id, grid)
+        super().__init__(
+            decoder,
+            visual_token_id,
+            grid,
+            view_start=view_start,
+            view_end=view_end,
+            visual_attention=visual_attention,
+        )
         self.encoder = encoder
 
     def encode(self, images: Tensor) -> Tensor:

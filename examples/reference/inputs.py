@@ -9,10 +9,11 @@ fusion   the views, whose tokens have read 3-D features of the scene by cross-at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ross3d import PosedFrames, PositionAwareEncoder
@@ -34,6 +35,8 @@ class Seen:
         masked: (b, m) True = hidden: nothing of the view but its geometry may be used.
         frames: the posed views.
         points: features that the scenes came with; None = there are none.
+        deep: (b, m, p, n * d) what an LMM adds to the tokens in its first layers, zero for a hidden
+            view; None = nothing.
     """
 
     visual: Tensor
@@ -42,6 +45,7 @@ class Seen:
     masked: Tensor
     frames: PosedFrames
     points: ScenePoints | None = None
+    deep: Tensor | None = None
 
     @property
     def shown(self) -> Tensor:
@@ -54,7 +58,7 @@ class SceneTokens:
     """What the language model reads.
 
     Attributes:
-        tokens: (b, n, p, d) as many as n views have.
+        tokens: (b, n, p, d) as many as n views have; deep features may stand behind them.
         per_view: from their hidden states (b, n, p, D) to those of the m views (b, m, p, D), which
             the pretext tasks and their masks are about.
         valid: (b, n, p) True = a token, False = padding; None = all are tokens.
@@ -88,6 +92,8 @@ class InputRepresentation(Protocol):
 class ViewTokens(nn.Module):
     """Each visual token with the code of its place: a position-aware video."""
 
+    config: Mapping[str, object] = {}
+
     def num_views(self, views: int) -> int:
         """All of them."""
         return views
@@ -96,4 +102,7 @@ class ViewTokens(nn.Module):
         self, seen: Seen, place: PositionAwareEncoder, encode: Callable[[Tensor], Tensor]
     ) -> SceneTokens:
         """Add the codes."""
-        return SceneTokens(place(seen.visual, seen.coords, seen.known), lambda hidden: hidden)
+        tokens = place(seen.visual, seen.coords, seen.known)
+        if seen.deep is not None:
+            tokens = torch.cat([tokens, seen.deep], dim=-1)
+        return SceneTokens(tokens, lambda hidden: hidden)

@@ -1,79 +1,80 @@
-"""What the recipes ask of a large multimodal model."""
+"""Large multimodal models: what the recipes ask of one, and an adapter for each family.
+
+``adapt(host)`` picks the adapter of a model of transformers. DecoderLMM joins any encoder to any
+causal language model that takes embeddings; whatever else has the methods of LMM will do as well.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from ross3d import require
 
-Grid = tuple[int, int]
+from .decoder_lmm import DecoderLMM
+from .host_lmm import HostLMM
+from .internvl_lmm import InternVLLMM
+from .llava_lmm import LlavaNextVideoLMM, LlavaOnevisionLMM
+from .lmm_protocol import LMM, Grid, LMMOutput
+from .qwen_lmm import Qwen3VLLMM, Qwen25VLLMM, Qwen35LMM
+from .video_llama3_lmm import VideoLlama3LMM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "ADAPTERS",
+    "LMM",
+    "DecoderLMM",
+    "Grid",
+    "HostLMM",
+    "InternVLLMM",
+    "LMMOutput",
+    "LlavaNextVideoLMM",
+    "LlavaOnevisionLMM",
+    "Qwen3VLLMM",
+    "Qwen25VLLMM",
+    "Qwen35LMM",
+    "VideoLlama3LMM",
+    "adapt",
+]
+
+ADAPTERS: Mapping[str, type[HostLMM]] = {
+    "llava_onevision": LlavaOnevisionLMM,
+    "llava_next_video": LlavaNextVideoLMM,
+    "internvl": InternVLLMM,
+    "qwen2_5_vl": Qwen25VLLMM,
+    "qwen3_vl": Qwen3VLLMM,
+    "qwen3_5": Qwen35LMM,
+    "video_llama_3": VideoLlama3LMM,
+}
+"""The adapter of each ``config.model_type``."""
 
 
-@dataclass(frozen=True)
-class LMMOutput:
-    """What a language model says about one batch.
+def adapt(host: PreTrainedModel, **options: Any) -> HostLMM:
+    """Pick the adapter of a model of transformers.
 
-    Attributes:
-        last_hidden_state: (b, t, d) after the final norm.
-        loss: scalar text cross-entropy in float32, or None without labels.
+    Args:
+        host: a model that generates, for example of ``AutoModelForImageTextToText``.
+        options: of the adapter, for example ``visual_attention="bidirectional"``; adapters to hosts
+            that read pictures of any size want an ``image_size``.
+
+    Returns:
+        The adapter, an LMM.
+
+    Raises:
+        ValueError: if there is no adapter for such a model.
+
+    Example:
+        >>> from reference.tiny_lmm import tiny_llava
+        >>> adapt(tiny_llava(64, 4)).grid
+        (6, 6)
     """
-
-    last_hidden_state: Tensor
-    loss: Tensor | None = None
-
-
-class LMM(Protocol):
-    """A vision tower, a projector and a language model.
-
-    Attributes:
-        grid: rows and columns of visual tokens per view.
-        visual_token_id: id that holds the place of visual tokens in ``input_ids``.
-        num_extra: placeholders after those of the views: the host's own newline token.
-    """
-
-    grid: Grid
-    visual_token_id: int
-    num_extra: int
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Turn images (b, m, 3, h, w) in [0, 1] into visual tokens (b, m, p, d)."""
-        ...
-
-    def decode(
-        self,
-        visual: Tensor,
-        input_ids: Tensor,
-        *,
-        labels: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        segments: Tensor | None = None,
-        added: Tensor | None = None,
-    ) -> tuple[LMMOutput, Tensor]:
-        """Run the language model on visual tokens and text.
-
-        Args:
-            visual: (b, m, p, d) visual tokens.
-            input_ids: (b, t) text with m * p + num_extra placeholders in each row.
-            labels: (b, t) token ids, each predicted from the position before; -100 = none.
-            attention_mask: (b, t) 1 where a token counts, 0 where it pads; None = all count.
-            segments: (b, t) 0 = scene, 1, 2, ... = independent turns, -1 = padding (see
-                segment_attention); takes the place of ``attention_mask``.
-            added: (b, t, d) added to the text embeddings: a position code at ``<coord>``.
-
-        Returns:
-            The output, and hidden (b, m, p, d) at the visual positions.
-        """
-        ...
-
-    def generate(
-        self,
-        visual: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        added: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Continue left-padded text (``kwargs`` go to the host): the new token ids (b, l)."""
-        ...
+    model = require("transformers", "hf").PreTrainedModel  # a wrapper of PEFT's is none
+    name = getattr(getattr(host, "config", None), "model_type", None)
+    generates = isinstance(host, model) and host.get_output_embeddings() is not None
+    if name not in ADAPTERS or not generates:
+        known = ", ".join(sorted(ADAPTERS))
+        found = f"{type(host).__name__} of type {name!r}"
+        raise ValueError(f"host must be a generating model of type {known}; got {found}")
+    return ADAPTERS[name](host, **options)

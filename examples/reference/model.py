@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ross3d import (
     GroundingHead,
     PositionAwareEncoder,
+    Pretrained,
     ReconstructionLoss,
     ViewMasker,
     depth_patch_coords,
@@ -19,15 +20,20 @@ from ross3d import (
 
 from .batch import Batch, Text
 from .inputs import Seen, ViewTokens
+from .pretrained import load_model, save_model
 from .text import IGNORE
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from transformers import PreTrainedModel
+
     from .inputs import InputRepresentation, SceneTokens
-    from .lmm import LMM, LMMOutput
+    from .lmm_protocol import LMM, LMMOutput
     from .no_reconstruction import NoReconstruction
 
 
-class Ross3D(nn.Module):
+class Ross3D(Pretrained):
     """Masked views and positions in, text and reconstructions out.
 
     Args:
@@ -99,8 +105,18 @@ class Ross3D(nn.Module):
         return {**losses, "text": output.loss, "grounding": grounding}  # text: Eq. 1
 
     def see(self, batch: Batch, masked: Tensor) -> Tensor:
-        """Visual tokens (b, m, p, d); a hidden view's are the mask token (Eq. 4)."""
-        return self.masker(self.lmm.encode(batch.frames.images), masked)
+        """Visual tokens (b, m, p, d); a hidden view's are the mask token (Eq. 4).
+
+        Deep features, where the LMM has some, stand behind them; a hidden view's are zero.
+        """
+        tokens, deep = self.without_deep(self.lmm.encode(batch.frames.images))
+        deep = deep.masked_fill(masked[..., None, None], 0)
+        return torch.cat([self.masker(tokens, masked), deep], dim=-1)
+
+    def without_deep(self, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (b, m, p, d), and the deep features (b, m, p, n * d) that stood behind them."""
+        tokens, deep = visual.tensor_split([self.positions.dim], dim=-1)
+        return tokens, deep
 
     def place(self, batch: Batch, visual: Tensor, masked: Tensor) -> SceneTokens:
         """Turn visual tokens (b, m, p, d) into what is read, with the code of where each is."""
@@ -108,8 +124,11 @@ class Ross3D(nn.Module):
         coords, known = depth_patch_coords(
             frames.depths, frames.intrinsics, frames.poses, self.lmm.grid
         )
-        seen = Seen(visual, coords, known, masked, frames, batch.points)
-        return self.representation(seen, self.positions, self.lmm.encode)
+        tokens, deep = self.without_deep(visual)
+        seen = Seen(tokens, coords, known, masked, frames, batch.points, deep)
+        return self.representation(
+            seen, self.positions, lambda images: self.without_deep(self.lmm.encode(images))[0]
+        )
 
     def read(self, batch: Batch, visual: Tensor, masked: Tensor) -> tuple[LMMOutput, Tensor]:
         """Run the language model on positioned tokens and text: its output, hidden (b, m, p, d)."""
@@ -131,9 +150,11 @@ class Ross3D(nn.Module):
         if scene.valid is None:
             return text
         placeholder, valid = text.input_ids == self.lmm.visual_token_id, scene.valid.flatten(1)
-        number = placeholder.cumsum(dim=1) - 1
-        padding = ~valid.gather(1, number.clamp(0, valid.shape[1] - 1))
-        return text.without(placeholder & (number < valid.shape[1]) & padding)
+        is_visual = self.lmm.is_visual(scene.valid.shape[1]).to(valid.device)
+        kept = (~is_visual).repeat(len(valid), 1)
+        kept[:, is_visual] = valid
+        number = (placeholder.cumsum(dim=1) - 1).clamp(min=0)
+        return text.without(placeholder & ~kept.gather(1, number))
 
     def ground(
         self, batch: Batch, text: Text, output: LMMOutput, visual: Tensor, masked: Tensor
@@ -145,8 +166,9 @@ class Ross3D(nn.Module):
         """
         frames = batch.frames
         valid = frames.valid & ~masked[..., None, None]
+        tokens, _ = self.without_deep(visual)
         features = pool_objects(
-            visual, frames.world_coords(), valid, batch.boxes, self.lmm.grid, min_fraction=None
+            tokens, frames.world_coords(), valid, batch.boxes, self.lmm.grid, min_fraction=None
         )
         features = features + self.positions.code(batch.boxes[..., :3]).to(features.dtype)
         at = text.ground_positions.clamp(min=0)
@@ -181,17 +203,15 @@ class Ross3D(nn.Module):
             **options,
         )
 
-    def num_visual(self, views: int) -> int:
-        """Visual placeholders that the prompt of a scene with so many views needs."""
-        rows, columns = self.lmm.grid
-        views = self.representation.num_views(views)
-        return views * rows * columns + self.lmm.num_extra
+    def scene_ids(self, views: int) -> list[int]:
+        """Ids that stand for a scene of so many views in a prompt (see LMM)."""
+        return self.lmm.scene_ids(self.representation.num_views(views))
 
     def no_text(self, batch: Batch) -> Text:
-        """The text of scenes about which nothing is said: visual placeholders alone."""
+        """The text of scenes about which nothing is said: what stands for the scene alone."""
         b, m = batch.frames.images.shape[:2]
-        shape, device = (b, self.num_visual(m)), batch.objects.device
-        placeholders = torch.full(shape, self.lmm.visual_token_id, device=device)
+        ids = torch.tensor(self.scene_ids(m), device=batch.objects.device)
+        placeholders = ids.repeat(b, 1)
         nowhere = placeholders[:, :0]
         return Text(
             input_ids=placeholders,
@@ -203,6 +223,19 @@ class Ross3D(nn.Module):
             ground_positions=nowhere,
             ground_targets=batch.objects[:, None].expand(b, 0, -1),
         )
+
+    def save_pretrained(
+        self, folder: str | PathLike[str], *, host: str = "inside", **options: Any
+    ) -> None:
+        """Write the model to a folder; the host inside, or by reference (see ``save_model``)."""
+        save_model(self, folder, host=host, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | PathLike[str], host: PreTrainedModel | None = None, **options: Any
+    ) -> Ross3D:
+        """Load a model from a folder or the Hub (see ``load_model``)."""
+        return load_model(cls, folder, host, **options)
 
     @staticmethod
     def no_mask(batch: Batch) -> Tensor:

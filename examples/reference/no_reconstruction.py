@@ -14,9 +14,11 @@ class NoReconstruction(nn.Module):
 
     Attributes:
         tasks: none.
+        config: the arguments of its constructor, as those of ross3d's blocks.
     """
 
     tasks: Mapping[str, PretextTask] = {}
+    config: Mapping[str, object] = {}
 
     def forward(self, *_: object, **__: object) -> dict[str, Tensor]:
         """Return no losses."""

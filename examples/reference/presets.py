@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Literal
 
 
@@ -47,6 +48,16 @@ class Preset:
         clip: largest norm of the gradient.
         voxel_size: side of the voxels of the inputs "voxels" and "fusion", metres.
         voxel_share: of the views' number of tokens that voxels may take.
+        newline: where the host's newline token stands: after the last view, or after every row of
+            every view (see LlavaOnevisionLMM).
+        tables: give the denoiser an input stem and a trained position table per size of targets,
+            as released; False = one denoiser of any size.
+        narrow: the widths of the paper's host and teacher are divided by this (see ``narrow``).
+        recompute: compute the host's layers again in the backward pass, to save memory (paper).
+        frozen_dtype: of the host's frozen weights under ``--train lora`` and ``blocks``.
+        lora_rank: of the adapters under ``--train lora``.
+        lora_alpha: their outputs are scaled by alpha over rank.
+        lora_lr: factor of their learning rate.
     """
 
     host: Literal["scratch", "paper"]
@@ -83,6 +94,14 @@ class Preset:
     clip: float
     voxel_size: float = 0.2
     voxel_share: float = 0.75
+    newline: Literal["video", "row"] = "video"
+    tables: bool = False
+    narrow: int = 1
+    recompute: bool = False
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    lora_lr: float = 1.0
 
 
 TINY = Preset(
@@ -182,7 +201,46 @@ ROSS3D_7B = Preset(
     beta2=0.999,
     clip=1.0,
     voxel_share=0.5,
+    newline="row",
+    tables=True,
+    recompute=True,
+    frozen_dtype="bfloat16",
+    lora_lr=10.0,
 )
 """The paper's recipe for eight GPUs: 256 scenes per optimiser step."""
 
-PRESETS = {"tiny": TINY, "small": SMALL, "ross3d-7b": ROSS3D_7B}
+
+def narrow(preset: Preset, factor: int) -> Preset:
+    """Divide every width: layers, views, tokens and vocabulary stay, for a look without a GPU.
+
+    Args:
+        preset: of the paper's host.
+        factor: 1, 4 or 16; its root divides the number of heads, and the width of a head.
+
+    Returns:
+        The narrow preset, with one micro-batch per optimiser step and all weights in float32.
+
+    Raises:
+        ValueError: if the factor is another.
+
+    Example:
+        >>> narrow(ROSS3D_7B, 16).dim, narrow(ROSS3D_7B, 16).heads
+        (224, 7)
+    """
+    if factor not in (1, 4, 16):
+        raise ValueError(f"factor must be 1, 4 or 16; got {factor}")
+    widths, heads = ("vision_dim", "dim", "denoiser_dim"), ("heads", "denoiser_heads")
+    thin = {name: getattr(preset, name) // factor for name in widths}
+    thin |= {name: getattr(preset, name) // isqrt(factor) for name in heads}
+    return replace(preset, **thin, narrow=factor, accumulate=1, frozen_dtype="float32")
+
+
+ROSS3D_7B_NARROW = narrow(ROSS3D_7B, 16)
+"""The paper's model with every width divided by 16: its code, views and tokens on two CPU cores."""
+
+PRESETS = {
+    "tiny": TINY,
+    "small": SMALL,
+    "ross3d-7b": ROSS3D_7B,
+    "ross3d-7b-narrow": ROSS3D_7B_NARROW,
+}

@@ -37,6 +37,7 @@ class VoxelTokens(nn.Module):
 
     def __init__(self, voxel_size: float = 0.2, share: float = 0.5) -> None:
         super().__init__()
+        self.config = {"voxel_size": voxel_size, "share": share}
         self.voxel_size, self.share = voxel_size, share
 
     def num_views(self, views: int) -> int:
@@ -92,6 +93,9 @@ class PointTokens(nn.Module):
     ) -> None:
         super().__init__()
         features_dim = features_dim or dim
+        self.config = {"dim": dim, "num_tokens": num_tokens, "heads": heads}
+        self.config |= {"features_dim": features_dim, "voxel_size": voxel_size}
+        self.config |= {"temperature": temperature}
         self.place = PositionAwareEncoder(features_dim, voxel_size, temperature=temperature)
         self.pooler = QueryPooler(num_tokens, features_dim, dim, heads)
         # Queries of the usual small size would all read the same mean of the scene for long.
@@ -136,6 +140,7 @@ class BEVTokens(nn.Module):
 
     def __init__(self, size: int, grid: tuple[int, int]) -> None:
         super().__init__()
+        self.config = {"size": size, "grid": grid}
         self.render, self.grid = BEVRenderer(size), grid
 
     def num_views(self, views: int) -> int:
@@ -170,6 +175,7 @@ class FusedTokens(nn.Module):
 
     def __init__(self, dim: int, heads: int, voxel_size: float = 0.2) -> None:
         super().__init__()
+        self.config = {"dim": dim, "heads": heads, "voxel_size": voxel_size}
         self.fusion, self.voxel_size = CrossAttentionFusion(dim, dim, heads), voxel_size
 
     def num_views(self, views: int) -> int:

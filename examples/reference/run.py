@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ross3d import __version__
+from ross3d import __version__, load_weights, save_tensors
 
 from .files import TEMPORARY, parse, read_json, remove, replacing
-from .state import flatten, load_model, load_optimizer, optimizer_state, refuse, save_tensors
+from .state import flatten, load_optimizer, optimizer_state, refuse
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -175,7 +175,7 @@ def load_checkpoint(
         if saved.get(key) != wanted.get(key) and key.removeprefix("options.") not in free
     ]
     refuse(folder / "state.json", differing if "step" in state else ["missing step"])
-    load_model(folder / "model.safetensors", model)
+    load_weights(folder / "model.safetensors", model)
     groups = state.pop("optimizer", None)
     if optimizer is not None:
         load_optimizer(folder / "optimizer.safetensors", model, optimizer, groups)

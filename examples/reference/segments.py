@@ -6,34 +6,77 @@ import torch
 from torch import Tensor
 
 
-def segment_attention(segments: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def segment_mask(segments: Tensor, dtype: torch.dtype, together: Tensor | None = None) -> Tensor:
     """Let every turn see the scene and itself, but no other turn.
-
-    Each turn's tokens are placed as if they followed the scene at once, so the outputs equal those
-    of one pass per question.
 
     Args:
         segments: (b, t) long: 0 = the shared scene in front, 1, 2, ... = the turn that a token
             belongs to, -1 = padding, which may lie within the scene, too.
         dtype: of the mask.
+        together: (b, t) True = tokens of the scene that all see each other, later ones too; None =
+            every token sees earlier ones only.
 
     Returns:
-        An additive attention mask (b, 1, t, t), and position_ids (b, t).
+        An additive attention mask (b, 1, t, t).
 
     Example:
-        >>> mask, positions = segment_attention(torch.tensor([[0, 0, 1, 1, 2, 2]]), torch.float32)
-        >>> positions.tolist()
-        [[0, 1, 2, 3, 2, 3]]
+        >>> segment_mask(torch.tensor([[0, 0, 1, 1, 2, 2]]), torch.float32).shape
+        torch.Size([1, 1, 6, 6])
     """
-    t = segments.shape[1]
-    index = torch.arange(t, device=segments.device)
-    shared = segments == 0
+    shared, index, _ = _runs(segments)
     same = segments[:, :, None] == segments[:, None, :]
     allowed = (same | shared[:, None, :]) & (index <= index[:, None])
-    mask = torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
+    if together is not None:
+        together = together & shared
+        allowed = allowed | (together[:, :, None] & together[:, None, :])
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
+
+
+def segment_positions(segments: Tensor) -> Tensor:
+    """Place each turn's tokens as if they followed the scene at once.
+
+    The outputs equal those of one pass per question. Padding within the scene takes no place.
+
+    Args:
+        segments: (b, t) as in segment_mask.
+
+    Returns:
+        position_ids (b, t).
+
+    Example:
+        >>> segment_positions(torch.tensor([[0, 0, 1, 1, 2, 2]])).tolist()
+        [[0, 1, 2, 3, 2, 3]]
+    """
+    shared, index, start = _runs(segments)
+    own = shared.sum(dim=1, keepdim=True) + index - start
+    return torch.where(shared, shared.cumsum(dim=1) - 1, own)
+
+
+def segment_shift(segments: Tensor) -> Tensor:
+    """How far each token stands behind where it would stand if its turn followed the scene at once.
+
+    Subtracting it turns positions of an ordinary pass, of however many axes, into those of
+    independent turns.
+
+    Args:
+        segments: (b, t) as in segment_mask.
+
+    Returns:
+        (b, t) long: 0 in the scene and in padding.
+
+    Example:
+        >>> segment_shift(torch.tensor([[0, 0, 1, 1, 2, 2]])).tolist()
+        [[0, 0, 0, 0, 2, 2]]
+    """
+    shared, index, start = _runs(segments)
+    end = torch.where(shared, index + 1, 0).amax(dim=1, keepdim=True)
+    return torch.where(segments > 0, start - end, 0)
+
+
+def _runs(segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which tokens (b, t) are the scene's, every index (t), and where its run begins (b, t)."""
+    shared = segments == 0
+    index = torch.arange(segments.shape[1], device=segments.device)
     begins = torch.ones_like(shared)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    start = torch.where(begins, index, 0).cummax(dim=1).values
-    own = shared.sum(dim=1, keepdim=True) + index - start
-    positions = torch.where(shared, shared.cumsum(dim=1) - 1, own)
-    return mask, positions
+    return shared, index, torch.where(begins, index, 0).cummax(dim=1).values

@@ -1,4 +1,4 @@
-"""A model's tensors and its optimiser's, to and from safetensors files."""
+"""An optimiser's tensors under its parameters' names, and options under dotted ones."""
 
 from __future__ import annotations
 
@@ -6,64 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors; those that are the same memory (tied weights) are written once."""
-    once = {names[0]: tensors[names[0]].detach().contiguous() for names in aliases(tensors)}
-    whole = {
-        # A part of a larger storage would be refused as shared memory.
-        name: value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
-        for name, value in once.items()
-    }
-    save_file(whole, path)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of tensors.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole safetensors file; got {error}") from error
-
-
-def aliases(tensors: Mapping[str, Tensor]) -> list[list[str]]:
-    """Names that stand for the same memory, together."""
-    groups: dict[object, list[str]] = {}
-    for name, value in tensors.items():
-        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
-        groups.setdefault(place if value.numel() else name, []).append(name)
-    return list(groups.values())
-
-
-def load_model(path: Path, model: nn.Module) -> None:
-    """Fill a model from a file of tensors.
-
-    Raises:
-        ValueError: naming every tensor that is missing, unexpected or of another shape.
-    """
-    found, state = load_tensors(path), model.state_dict()
-    problems = [f"unexpected {name}" for name in sorted(set(found) - set(state))]
-    filled: dict[str, Tensor] = {}
-    for names in aliases(state):
-        name = next((name for name in names if name in found), None)
-        if name is None:
-            problems.append(f"missing {names[0]}")
-        elif found[name].shape != state[name].shape:
-            got, wanted = tuple(found[name].shape), tuple(state[name].shape)
-            problems.append(f"{name} is of shape {got}, not {wanted}")
-        else:
-            filled |= dict.fromkeys(names, found[name])
-    refuse(path, problems)
-    model.load_state_dict(filled)
+from ross3d import load_tensors
 
 
 def optimizer_state(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -102,12 +103,25 @@ def _start_reading(host: LlavaOnevisionForConditionalGeneration) -> None:
             bias[: len(bias) // 2, :, pairs] = 1.6
 
 
-def paper_llava() -> LlavaOnevisionForConditionalGeneration:
+def paper_llava(
+    *,
+    narrow: int = 1,
+    layers: int = 28,
+    vision_layers: int = 26,
+    video_token_id: int = 152063,
+) -> LlavaOnevisionForConditionalGeneration:
     """Build the paper's host at full size (8 billion parameters), if only on the meta device.
 
     Qwen2-7B with the 26 layers of SigLIP so400m/14 at 384 pixels that LLaVA-Video keeps. The two
     placeholder ids are free rows at the end of the vocabulary, because 151646 to 151648 are
     ``<image>``, ``<ground>`` and ``<coord>`` in released checkpoints.
+
+    Args:
+        narrow: 1, 4 or 16, by which all widths are divided; its root divides the number of heads,
+            and the width of a head.
+        layers: layers of the language model.
+        vision_layers: layers of the vision tower.
+        video_token_id: id of the visual placeholder.
 
     Returns:
         The host, in the default dtype and on the default device.
@@ -119,13 +133,14 @@ def paper_llava() -> LlavaOnevisionForConditionalGeneration:
         >>> host.get_output_embeddings().weight.shape
         torch.Size([152064, 3584])
     """
+    root = isqrt(narrow)
     text = {
         "vocab_size": 152064,
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
+        "hidden_size": 3584 // narrow,
+        "intermediate_size": 18944 // narrow,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 28 // root,
+        "num_key_value_heads": 4 // root,
         "max_position_embeddings": 32768,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
         "rms_norm_eps": 1e-6,
@@ -135,14 +150,14 @@ def paper_llava() -> LlavaOnevisionForConditionalGeneration:
         "tie_word_embeddings": False,
     }
     vision = {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 26,
-        "num_attention_heads": 16,
+        "hidden_size": 1152 // narrow,
+        "intermediate_size": 4304 // narrow,
+        "num_hidden_layers": vision_layers,
+        "num_attention_heads": 16 // root,
         "image_size": 384,
         "patch_size": 14,
     }
-    return _build(text, vision, "gelu", image_token_id=152062, video_token_id=152063)
+    return _build(text, vision, "gelu", image_token_id=152062, video_token_id=video_token_id)
 
 
 def _build(

@@ -76,6 +76,7 @@ class DCTTokenizer:
             raise ValueError(f"whiten must be in [0, 1]; got {whiten}")
         if pack < 1:
             raise ValueError(f"pack must be at least 1; got {pack}")
+        self.config = {"whiten": whiten, "pack": pack}
         self.pack, self.channels, self.stride = pack, 16 * pack**2, 8 * pack
         self._analysis, self._synthesis = _filters(whiten)
 

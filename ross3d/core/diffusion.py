@@ -110,6 +110,8 @@ class DDPMLoss(nn.Module):
             raise ValueError(f"target must be one of {get_args(Prediction)}; got {target!r}")
         if draws < 1:
             raise ValueError(f"draws must be at least 1; got {draws}")
+        self.config = {"num_steps": num_steps, "target": target, "draws": draws}
+        self.config |= {"shared_timestep": shared_timestep}
         self.num_steps, self.target = num_steps, target
         self.draws, self.shared_timestep = draws, shared_timestep
         # Not a buffer: model.bfloat16() would round it, and meta initialisation would lose it.

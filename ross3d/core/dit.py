@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ross3d.core.attention import Backend, attention
 from ross3d.core.embedding import grid_sincos, sincos
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 
@@ -121,7 +122,7 @@ class FinalLayer(nn.Module):
         return _light(_modulated_linear, x, shift, scale, self.linear)
 
 
-class ConditionedDiT(nn.Module):
+class ConditionedDiT(Pretrained):
     """The denoiser of Eq. 8: DiT blocks modulated per token by timestep + condition.
 
     Every latent cell is one token with a computed sine-cosine position, so that one network serves
@@ -159,6 +160,8 @@ class ConditionedDiT(nn.Module):
         super().__init__()
         if dim % heads or dim % 4:
             raise ValueError(f"dim must be divisible by heads = {heads} and by 4; got {dim}")
+        self.config = {"channels": channels, "dim": dim, "depth": depth, "heads": heads}
+        self.config |= {"mlp_ratio": mlp_ratio, "backend": backend}
         self.channels, self.dim = channels, dim
         self.x_embedder = nn.Linear(channels, dim)
         self.t_embedder = TimestepEmbedder(dim)

@@ -47,6 +47,7 @@ class FlowMatchingLoss(nn.Module):
             raise ValueError(f"draws must be at least 1; got {draws}")
         if density not in get_args(Density):
             raise ValueError(f"density must be one of {get_args(Density)}; got {density!r}")
+        self.config = {"draws": draws, "density": density, "shared_timestep": shared_timestep}
         self.draws, self.density, self.shared_timestep = draws, density, shared_timestep
 
     def forward(

@@ -7,10 +7,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ross3d.core.attention import Backend, attention
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 
-class CrossAttentionFusion(nn.Module):
+class CrossAttentionFusion(Pretrained):
     """Let visual tokens read 3-D features of their scene: the input-level rival of ROSS3D's losses.
 
     v <- v + W_o softmax(q k^T / sqrt(d)) V with q = W_q LN(v), k and V of LN(context). W_o starts
@@ -38,6 +39,7 @@ class CrossAttentionFusion(nn.Module):
         super().__init__()
         if heads < 1 or dim % heads:
             raise ValueError(f"dim must be a multiple of heads = {heads}; got {dim}")
+        self.config = {"dim": dim, "context_dim": context_dim, "heads": heads, "backend": backend}
         self.heads, self.backend = heads, backend
         self.visual_norm, self.context_norm = nn.LayerNorm(dim), nn.LayerNorm(context_dim)
         self.query = nn.Linear(dim, dim, bias=False)

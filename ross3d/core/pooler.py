@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ross3d.core.attention import Backend, attention
 from ross3d.core.embedding import sincos_points
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 # Wavelengths of the position code, metres: a quarter of one is 5 cm, half of the other 25 m.
@@ -20,7 +21,7 @@ SHORTEST, LONGEST = 0.2, 50.0
 FALLOFF = 6.0
 
 
-class QueryPooler(nn.Module):
+class QueryPooler(Pretrained):
     """Pool a set of context tokens into the condition of a denoiser.
 
     c = W_o softmax(q K(x)^T / sqrt(d)) V(x) with x = W SiLU(LayerNorm(context)): the conditions of
@@ -70,6 +71,8 @@ class QueryPooler(nn.Module):
             raise ValueError(f"dim must be a multiple of heads = {heads}; got {dim}")
         if position_dim < 0 or 0 < position_dim < 6:
             raise ValueError(f"position_dim must be 0 or at least 6; got {position_dim}")
+        self.config = {"num_queries": num_queries, "context_dim": context_dim, "dim": dim}
+        self.config |= {"heads": heads, "backend": backend, "position_dim": position_dim}
         self.heads, self.backend, self.position_dim = heads, backend, position_dim
         self.queries = nn.Parameter(0.02 * torch.randn(num_queries, dim))
         self.proj = nn.Linear(context_dim, dim)

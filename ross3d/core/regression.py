@@ -37,6 +37,7 @@ class RegressionLoss(nn.Module):
         super().__init__()
         if norm not in get_args(Norm):
             raise ValueError(f"norm must be one of {get_args(Norm)}; got {norm!r}")
+        self.config = {"norm": norm}
         self.norm = norm
 
     def forward(

@@ -132,6 +132,7 @@ class PixelTokenizer:
         if stride < 1:
             raise ValueError(f"stride must be at least 1; got {stride}")
         self.stride = stride
+        self.config = {"stride": stride}
         self.channels = 3 * stride * stride
 
     def encode(self, images: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ class VAETokenizer:
     def __init__(self, vae: Any, *, pack: int = 2, sample: bool = True) -> None:
         if pack < 1:
             raise ValueError(f"pack must be at least 1; got {pack}")
+        self.config: dict[str, Any] | None = None  # a VAE from elsewhere can only be given again
         self.vae = vae.eval().requires_grad_(False)
         self.pack, self.sample = pack, sample
         self.channels: int = vae.config.latent_channels * pack * pack
@@ -53,7 +54,7 @@ class VAETokenizer:
         subfolder: str | None = None,
         pack: int = 2,
         sample: bool = True,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
     ) -> VAETokenizer:
         """Load a VAE with diffusers, without its decoder until a picture is asked for.
 
@@ -62,20 +63,26 @@ class VAETokenizer:
             subfolder: where the VAE is inside it, often ``"vae"``.
             pack: see the class.
             sample: see the class.
-            dtype: of the VAE's weights.
+            dtype: of the VAE's weights, or its name.
 
         Returns:
             The tokenizer. Its first ``decode`` loads the decoder, and keeps it.
 
         Raises:
             ImportError: if diffusers is not installed.
+            ValueError: if there is no such dtype.
         """
+        name = str(dtype).removeprefix("torch.")
+        if not isinstance(kind := getattr(torch, name, None), torch.dtype):
+            raise ValueError(f"dtype must be a torch.dtype or the name of one; got {name!r}")
         autoencoder = require("diffusers", "vae").AutoencoderKL
-        load = partial(autoencoder.from_pretrained, path, subfolder=subfolder, torch_dtype=dtype)
+        load = partial(autoencoder.from_pretrained, path, subfolder=subfolder, torch_dtype=kind)
         vae = load()
         vae.decoder = None
         tokenizer = cls(vae, pack=pack, sample=sample)
         tokenizer._load = load
+        tokenizer.config = {"path": path, "subfolder": subfolder, "pack": pack, "sample": sample}
+        tokenizer.config |= {"dtype": name}
         return tokenizer
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -103,6 +103,11 @@ class BEVRenderer:
             x, y = extent[2] - extent[0], extent[3] - extent[1]
             if not (x > 0 and abs(x - y) <= 1e-4 * x):
                 raise ValueError(f"extent must be a square of positive size; got {extent}")
+        self.config: dict[str, Any] = {"size": size, "max_height": max_height}
+        self.config |= {"extent": extent, "margin": margin, "quantile": quantile}
+        self.config |= {"max_depth": max_depth, "splat": splat, "tolerance": tolerance}
+        self.config |= {"fill": fill, "count_filled": count_filled, "label_rule": label_rule}
+        self.config |= {"require_z_up": require_z_up, "height_quantile": height_quantile}
         self.size, self.max_height, self.extent = size, max_height, extent
         self.height_quantile, self.quantile, self.margin = height_quantile, quantile, margin
         self.max_depth, self.splat, self.tolerance = max_depth, splat, tolerance

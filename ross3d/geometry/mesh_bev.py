@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -85,6 +85,11 @@ class MeshBEVRenderer:
             x, y = extent[2] - extent[0], extent[3] - extent[1]
             if not (x > 0 and abs(x - y) <= 1e-4 * x):
                 raise ValueError(f"extent must be a square of positive size; got {extent}")
+        self.config: dict[str, Any] = {"size": size, "voxel_size": voxel_size}
+        self.config |= {"truncation": truncation, "min_views": min_views}
+        self.config |= {"max_depth": max_depth, "max_height": max_height}
+        self.config |= {"extent": extent, "margin": margin, "quantile": quantile, "fill": fill}
+        self.config |= {"count_filled": count_filled, "require_z_up": require_z_up}
         self.size, self.voxel_size, self.truncation = size, voxel_size, truncation
         self.min_views, self.max_depth, self.max_height = min_views, max_depth, max_height
         self.extent, self.margin, self.quantile = extent, margin, quantile

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ross3d.core.embedding import sincos
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 from ross3d.geometry.camera import full_precision, without_autocast
 
@@ -43,7 +44,7 @@ def discretise(coords: Tensor, voxel_size: float = 0.1, *, bounds: Bounds = _BOU
     return bins.round().long()
 
 
-class PositionAwareEncoder(nn.Module):
+class PositionAwareEncoder(Pretrained):
     """Add to each visual token a code of where in the world it is.
 
     Geometry is computed in float32 whatever autocast or the features' dtype.
@@ -82,18 +83,18 @@ class PositionAwareEncoder(nn.Module):
         if kind not in ("sincos", "mlp"):
             raise ValueError(f"kind must be 'sincos' or 'mlp'; got {kind!r}")
         if points < 1 or (voxel_size is not None and voxel_size <= 0):
-            raise ValueError(
-                f"points and voxel_size must be positive; got {points} and {voxel_size}"
-            )
+            got = f"{points} and {voxel_size}"
+            raise ValueError(f"points and voxel_size must be positive; got {got}")
         if kind == "sincos" and dim < 6 * points:
             raise ValueError(f"dim must be at least 6 channels per point; got {dim} for {points}")
+        self.config = {"dim": dim, "voxel_size": voxel_size, "kind": kind, "bounds": bounds}
+        self.config |= {"points": points, "hidden_dim": hidden_dim, "temperature": temperature}
         self.dim, self.voxel_size, self.kind = dim, voxel_size, kind
         self.bounds, self.points, self.temperature = bounds, points, temperature
         if kind == "mlp":
             self.first = nn.Linear(3 * points, hidden_dim)
-            self.rest = nn.Sequential(
-                nn.LayerNorm(hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim)
-            )
+            last = nn.Linear(hidden_dim, dim)
+            self.rest = nn.Sequential(nn.LayerNorm(hidden_dim), nn.ReLU(), last)
 
     def forward(self, visual: Tensor, coords: Tensor, valid: Tensor | None = None) -> Tensor:
         """Add the code.
@@ -142,9 +143,8 @@ class PositionAwareEncoder(nn.Module):
             ValueError: if the shape does not fit.
         """
         check_shape("coords", coords, "... 3")
-        several = repeat(full_precision(coords), "... c -> ... n c", n=self.points)
-        code = self._encode(several.nan_to_num(0.0))
-        return torch.where(coords.isfinite().all(-1, keepdim=True), code, 0)
+        several = repeat(full_precision(coords).nan_to_num(0.0), "... c -> ... n c", n=self.points)
+        return torch.where(coords.isfinite().all(-1, keepdim=True), self._encode(several), 0)
 
     def _encode(self, coords: Tensor) -> Tensor:
         """Code (..., dim) of points (..., n, 3)."""
@@ -180,9 +180,8 @@ class PositionAwareEncoder(nn.Module):
     @property
     def _num_bins(self) -> list[int]:
         voxel_size = self.voxel_size or 1.0
-        return [
-            round((high - low) / voxel_size) + 1 for low, high in zip(*self.bounds, strict=True)
-        ]
+        axes = zip(*self.bounds, strict=True)
+        return [round((high - low) / voxel_size) + 1 for low, high in axes]
 
 
 def rotary_positions(

@@ -6,14 +6,15 @@ import math
 from typing import Literal
 
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 from ross3d.geometry.camera import full_precision
 from ross3d.geometry.position import PositionAwareEncoder
 
 
-class RayAwareEncoder(nn.Module):
+class RayAwareEncoder(Pretrained):
     """Add to each visual token a code of the ray that it looks along.
 
     The variant of :class:`PositionAwareEncoder` for pictures with poses but without depth. The ray
@@ -53,6 +54,8 @@ class RayAwareEncoder(nn.Module):
         if not 0 < shortest < longest:
             got = f"{shortest} and {longest}"
             raise ValueError(f"shortest and longest must be 0 < shortest < longest; got {got}")
+        self.config = {"dim": dim, "kind": kind, "shortest": shortest, "longest": longest}
+        self.config |= {"hidden_dim": hidden_dim}
         self.scale = 1.0 if kind == "mlp" else 2 * math.pi / shortest
         self.points = PositionAwareEncoder(
             dim,

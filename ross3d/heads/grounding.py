@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 GroundingKind = Literal["infonce", "score", "mlp"]
 
 
-class GroundingHead(nn.Module):
+class GroundingHead(Pretrained):
     """Score every object of a scene, and a learned "no such object", against each query.
 
     - ``"infonce"``: the cosine of two MLPs' outputs over a temperature; the released model's head.
@@ -51,6 +52,8 @@ class GroundingHead(nn.Module):
         _check_kind(kind)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
+        self.config = {"dim": dim, "kind": kind, "temperature": temperature}
+        self.config |= {"hidden_dim": hidden_dim}
         self.kind, self.temperature = kind, temperature
         if kind == "score":
             self.object_mlp = _score_mlp(dim, hidden_dim, hidden_dim)

@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 from einops import rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
 from ross3d.core.pooler import QueryPooler
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 from ross3d.pretext.masking import check_mask
 from ross3d.pretext.targets import Targets, select_views, view_indices
@@ -17,7 +18,7 @@ Context = Literal["visible", "all", "own"]
 Places = tuple[Tensor, Tensor]
 
 
-class Conditioner(nn.Module):
+class Conditioner(Pretrained):
     """Pool the language model's outputs into the denoiser's condition (the c of Eq. 8).
 
     Learned queries, one per latent cell, read the context. Queries that are the same for every
@@ -51,6 +52,8 @@ class Conditioner(nn.Module):
         super().__init__()
         if context not in ("visible", "all", "own"):
             raise ValueError(f"context must be 'visible', 'all' or 'own'; got {context!r}")
+        self.config = {"num_queries": num_queries, "context_dim": context_dim, "dim": dim}
+        self.config |= {"heads": heads, "context": context, "target_coords": target_coords}
         self.context, self.target_coords = context, target_coords
         position_dim = 192 if target_coords else 0
         self.pooler = QueryPooler(num_queries, context_dim, dim, heads, position_dim=position_dim)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 
@@ -98,7 +99,7 @@ def sample_overlap_mask(
     return masked
 
 
-class ViewMasker(nn.Module):
+class ViewMasker(Pretrained):
     """Replace every token of the hidden views by one learned vector (T_i, Eq. 4).
 
     It comes before the position code, so a hidden view still says where its surfaces are, but not
@@ -115,6 +116,7 @@ class ViewMasker(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.config = {"dim": dim}
         self.mask_token = nn.Parameter(torch.randn(dim) / math.sqrt(dim))
 
     def forward(self, visual: Tensor, masked: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ross3d.core.diffusion import DDPMLoss
 from ross3d.core.objective import Objective
+from ross3d.core.pretrained import Pretrained
 from ross3d.core.sampling import Method, sample
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import Tokenizer
@@ -20,7 +21,7 @@ from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.patches import depth_patch_coords
 from ross3d.pretext.conditioner import Conditioner, Context
 from ross3d.pretext.schedule import Schedule
-from ross3d.pretext.targets import PretextTask, Targets, named_tasks, no_targets
+from ross3d.pretext.targets import PretextTask, Targets, all_tasks, named_tasks, no_targets
 
 
 class Reconstruction(NamedTuple):
@@ -37,7 +38,7 @@ class Reconstruction(NamedTuple):
     targets: Targets
 
 
-class ReconstructionLoss(nn.Module):
+class ReconstructionLoss(Pretrained):
     """L_3D: recover each task's targets from the language model's hidden states (Eqs. 3, 6, 7).
 
     Per task, learned queries read the context (a Conditioner), and the shared denoiser recovers the
@@ -49,7 +50,8 @@ class ReconstructionLoss(nn.Module):
         denoiser: one ConditionedDiT for all tasks, or one per task under the tasks' names. Its
             width is that of the condition.
         context_dim: width D of the hidden states.
-        objective: how the denoiser is trained (paper: DDPM with a cosine schedule; the default).
+        objective: how the denoiser is trained (paper: DDPM with a cosine schedule; the default);
+            one for all tasks, or one per task under the tasks' names.
         context: which hidden states the queries read: those of the ``"visible"`` views (the
             released model), of ``"all"`` views, or of each target's ``"own"`` view. A target that
             is no view, such as the bird's-eye view, reads all of them under ``"own"``.
@@ -63,9 +65,9 @@ class ReconstructionLoss(nn.Module):
         heads: attention heads of the poolers.
 
     Raises:
-        ValueError: if ``tasks`` is empty, a name of ``weights``, ``schedules`` or ``denoiser`` is
-            not a task, a task's size does not fit the tokenizer's stride, or ``context`` is
-            unknown.
+        ValueError: if ``tasks`` is empty, a name of ``weights`` or ``schedules`` is not a task,
+            those of ``objective`` or ``denoiser`` are not the tasks', a task's size does not fit
+            the tokenizer's stride, or ``context`` is unknown.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class ReconstructionLoss(nn.Module):
         denoiser: nn.Module | Mapping[str, nn.Module],
         *,
         context_dim: int,
-        objective: Objective | None = None,
+        objective: Objective | Mapping[str, nn.Module] | None = None,
         context: Context = "all",
         target_coords: bool = True,
         context_coords: bool = True,
@@ -90,25 +92,25 @@ class ReconstructionLoss(nn.Module):
         self.tasks, self.tokenizer = dict(tasks), tokenizer
         self.context_coords, self.grid = context_coords and target_coords, grid
         self.weights = {**dict.fromkeys(tasks, 1.0), **named_tasks("weights", weights, tasks)}
-        self.schedules = {
-            **dict.fromkeys(tasks, Schedule()),
-            **named_tasks("schedules", schedules, tasks),
-        }
-        self.objective = DDPMLoss() if objective is None else objective
+        self.schedules = dict.fromkeys(tasks, Schedule())
+        self.schedules |= named_tasks("schedules", schedules, tasks)
+        if isinstance(objective, Mapping):
+            objective = nn.ModuleDict(all_tasks("objective", objective, tasks))
+        self._objective = DDPMLoss() if objective is None else objective
         if isinstance(denoiser, nn.Module):
-            denoiser = {"shared": denoiser}
-        elif set(denoiser) != set(tasks):
-            raise ValueError(
-                f"denoiser must have the names {sorted(tasks)}; got {sorted(denoiser)}"
-            )
-        self.denoisers = nn.ModuleDict(denoiser)
+            self.denoisers = nn.ModuleDict({"shared": denoiser})
+        else:
+            self.denoisers = nn.ModuleDict(all_tasks("denoiser", denoiser, tasks))
+        self.config = {"tasks": self.tasks, "tokenizer": tokenizer, "denoiser": denoiser}
+        self.config |= {"objective": self._objective, "weights": self.weights, "grid": grid}
+        self.config |= {"schedules": self.schedules, "context_dim": context_dim, "heads": heads}
+        self.config |= {"target_coords": target_coords, "context_coords": context_coords}
+        self.config |= {"context": context}
         self.conditioners = nn.ModuleDict()
         for name, task in tasks.items():
             if task.size % tokenizer.stride:
-                raise ValueError(
-                    f"size of {name} must be a multiple of the tokenizer's stride "
-                    f"{tokenizer.stride}; got {task.size}"
-                )
+                expected = f"a multiple of the tokenizer's stride {tokenizer.stride}"
+                raise ValueError(f"size of {name} must be {expected}; got {task.size}")
             dim = cast(int, self.denoiser(name).dim)
             cells = (task.size // tokenizer.stride) ** 2
             self.conditioners[name] = Conditioner(
@@ -118,6 +120,11 @@ class ReconstructionLoss(nn.Module):
     def denoiser(self, name: str) -> nn.Module:
         """Return the denoiser of a task."""
         return self.denoisers[name if name in self.denoisers else "shared"]
+
+    def objective(self, name: str) -> Objective:
+        """Return the objective of a task."""
+        one = self._objective
+        return cast(Objective, one[name] if isinstance(one, nn.ModuleDict) else one)
 
     def forward(
         self,
@@ -156,7 +163,7 @@ class ReconstructionLoss(nn.Module):
             weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), (h, w))
             condition = self.conditioners[name](hidden, masked, targets, places)
             denoiser = self.denoiser(name)
-            loss = self.objective(denoiser, z0, condition, weight, generator=generator)
+            loss = self.objective(name)(denoiser, z0, condition, weight, generator=generator)
             losses[name] = self.weights[name] * loss
         return losses
 
@@ -196,7 +203,7 @@ class ReconstructionLoss(nn.Module):
             sampled, (n, c, h, w) = z0, z0.shape
             if n:
                 sampled = sample(
-                    self.objective,
+                    self.objective(name),
                     self.denoiser(name),
                     condition,
                     (n, c, h, w),

@@ -147,3 +147,16 @@ def named_tasks(
     if unknown:
         raise ValueError(f"{argument} must use the names {sorted(tasks)}; got {unknown}")
     return dict(values or {})
+
+
+def all_tasks(
+    argument: str, values: Mapping[str, T], tasks: Mapping[str, PretextTask]
+) -> dict[str, T]:
+    """Check that a mapping's keys are the names of all tasks.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if set(values) != set(tasks):
+        raise ValueError(f"{argument} must have the names {sorted(tasks)}; got {sorted(values)}")
+    return dict(values)

@@ -28,6 +28,7 @@ class VanillaTask:
     """
 
     def __init__(self, size: int = 224, *, stride: int = 16) -> None:
+        self.config = {"size": size, "stride": stride}
         self.size, self.grid = size, latent_grid(size, stride)
 
     def __call__(self, frames: PosedFrames, masked: Tensor) -> Targets:
@@ -56,6 +57,7 @@ class CrossViewTask:
     """
 
     def __init__(self, size: int = 224, *, stride: int = 16) -> None:
+        self.config = {"size": size, "stride": stride}
         self.size, self.grid = size, latent_grid(size, stride)
 
     def __call__(self, frames: PosedFrames, masked: Tensor) -> Targets:
@@ -88,6 +90,7 @@ class GlobalViewTask:
     def __init__(
         self, renderer: Callable[[PosedFrames], BEV], size: int = 432, *, stride: int = 16
     ) -> None:
+        self.config = {"renderer": renderer, "size": size, "stride": stride}
         self.renderer, self.size, self.grid = renderer, size, latent_grid(size, stride)
 
     @torch.no_grad()
@@ -137,6 +140,7 @@ class DepthTask:
     def __init__(self, size: int = 224, *, stride: int = 16, max_depth: float = 10.0) -> None:
         if max_depth <= 0:
             raise ValueError(f"max_depth must be positive; got {max_depth}")
+        self.config = {"size": size, "stride": stride, "max_depth": max_depth}
         self.size, self.grid, self.max_depth = size, latent_grid(size, stride), max_depth
 
     def __call__(self, frames: PosedFrames, masked: Tensor) -> Targets:

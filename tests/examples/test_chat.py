@@ -27,6 +27,9 @@ VISUAL = 7
 IDS = {token: TOKENIZER.convert_tokens_to_ids(token) for token in (*CHAT_TOKENS, "<pad>", "<unk>")}
 
 
+SCENE = [IDS["<image>"]] * VISUAL
+
+
 def supervised_text(prompt: Prompt, tokenizer: PreTrainedTokenizerFast = TOKENIZER) -> list[str]:
     return tokenizer.convert_ids_to_tokens(prompt.labels[prompt.labels != -100].tolist())
 
@@ -56,7 +59,7 @@ def test_words_are_lower_cased_and_special_tokens_are_left_alone() -> None:
 
 
 def test_prompt_is_placeholders_then_questions_and_answers() -> None:
-    prompt = prompt_ids(TOKENIZER, TURNS, VISUAL)
+    prompt = prompt_ids(TOKENIZER, TURNS, SCENE)
     assert (prompt.input_ids[:VISUAL] == IDS["<image>"]).all()
     assert TOKENIZER.decode(prompt.input_ids[VISUAL:]) == (
         "<|im_start|> user what colour is the chair ? <|im_end|> "
@@ -69,7 +72,7 @@ def test_prompt_is_placeholders_then_questions_and_answers() -> None:
 
 
 def test_only_answers_and_their_end_are_supervised() -> None:
-    prompt = prompt_ids(TOKENIZER, TURNS, VISUAL)
+    prompt = prompt_ids(TOKENIZER, TURNS, SCENE)
     end = "<|im_end|>"
     assert supervised_text(prompt) == ["dark", "red", end, "a", "red", "chair", end]
     kept = prompt.labels != -100
@@ -77,31 +80,32 @@ def test_only_answers_and_their_end_are_supervised() -> None:
     # The label stands at the token itself: the position before the first is the assistant's header.
     first = int(kept.nonzero()[0])
     assert TOKENIZER.decode(prompt.input_ids[first - 2 : first]) == "<|im_start|> assistant"
-    assert not supervised_text(prompt_ids(TOKENIZER, TURNS, VISUAL, supervise=False))
-    assert not supervised_text(prompt_ids(TOKENIZER, [GROUNDING], VISUAL))
+    assert not supervised_text(prompt_ids(TOKENIZER, TURNS, SCENE, supervise=False))
+    assert not supervised_text(prompt_ids(TOKENIZER, [GROUNDING], SCENE))
 
 
 def test_positions_point_at_their_tokens() -> None:
-    prompt = prompt_ids(TOKENIZER, (CAPTION, GROUNDING, QA, GROUNDING, CAPTION), VISUAL)
+    prompt = prompt_ids(TOKENIZER, (CAPTION, GROUNDING, QA, GROUNDING, CAPTION), SCENE)
     assert (prompt.input_ids[prompt.coord_positions] == IDS["<coord>"]).all()
     assert (prompt.input_ids[prompt.ground_positions] == IDS["<ground>"]).all()
     assert len(prompt.coord_positions) == len(prompt.ground_positions) == 2
-    bare = prompt_ids(TOKENIZER, [QA], VISUAL)
+    bare = prompt_ids(TOKENIZER, [QA], SCENE)
     assert bare.coord_positions.shape == bare.ground_positions.shape == (0,)
 
 
 def test_an_unanswered_prompt_is_the_beginning_of_the_answered_one() -> None:
-    whole = prompt_ids(TOKENIZER, (CAPTION, QA), VISUAL)
-    start = prompt_ids(TOKENIZER, (CAPTION, QA), VISUAL, answered=False)
+    whole = prompt_ids(TOKENIZER, (CAPTION, QA), SCENE)
+    start = prompt_ids(TOKENIZER, (CAPTION, QA), SCENE, answered=False)
     length = len(start.input_ids)
     assert torch.equal(whole.input_ids[:length], start.input_ids)
     assert TOKENIZER.decode(whole.input_ids[length:]) == "dark red <|im_end|>"
     assert supervised_text(start) == ["a", "red", "chair", "<|im_end|>"]
 
 
-def test_another_placeholder() -> None:
-    prompt = prompt_ids(TOKENIZER, [QA], 3, visual_token="<pad>")
-    assert (prompt.input_ids[:3] == IDS["<pad>"]).all()
+def test_a_scene_is_written_with_the_ids_it_is_given() -> None:
+    prompt = prompt_ids(TOKENIZER, [QA], [3, 1, 1, 4])
+    assert prompt.input_ids[:5].tolist() == [3, 1, 1, 4, IDS["<|im_start|>"]]
+    assert prompt.segments[:5].tolist() == [0, 0, 0, 0, 1]
 
 
 def test_a_tokenizer_that_keeps_newlines_gets_chatml_line_by_line() -> None:
@@ -112,7 +116,9 @@ def test_a_tokenizer_that_keeps_newlines_gets_chatml_line_by_line() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, eos_token="<|im_end|>")
     assert add_chat_tokens(tokenizer) == 4
     assert add_chat_tokens(tokenizer) == 0
-    prompt = prompt_ids(tokenizer, [QA, GROUNDING], 2)
+    prompt = prompt_ids(
+        tokenizer, [QA, GROUNDING], [tokenizer.convert_tokens_to_ids("<image>")] * 2
+    )
     text = "".join(tokenizer.convert_ids_to_tokens(prompt.input_ids.tolist()))
     assert text == (
         "<image><image><|im_start|>user\nWhat colour is the chair?<|im_end|>\n"
@@ -125,7 +131,7 @@ def test_a_tokenizer_that_keeps_newlines_gets_chatml_line_by_line() -> None:
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_collate_pads_and_moves_positions(side: str) -> None:
-    prompts = [prompt_ids(TOKENIZER, turns, VISUAL) for turns in (TURNS, [QA], [GROUNDING, QA])]
+    prompts = [prompt_ids(TOKENIZER, turns, SCENE) for turns in (TURNS, [QA], [GROUNDING, QA])]
     text = collate_text(prompts, IDS["<pad>"], side=side)
     longest = len(prompts[0].input_ids)
     for row, prompt in enumerate(prompts):
@@ -152,7 +158,7 @@ def test_collate_pads_and_moves_positions(side: str) -> None:
 
 
 def test_collate_without_special_positions() -> None:
-    text = collate_text([prompt_ids(TOKENIZER, [QA], VISUAL)] * 2, IDS["<pad>"])
+    text = collate_text([prompt_ids(TOKENIZER, [QA], SCENE)] * 2, IDS["<pad>"])
     assert text["coord_positions"].shape == text["ground_positions"].shape == (2, 0)
 
 
@@ -170,16 +176,16 @@ def test_collate_without_special_positions() -> None:
 )
 def test_turns_that_do_not_fit(turn: Turn, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        prompt_ids(TOKENIZER, [QA, turn], VISUAL)
+        prompt_ids(TOKENIZER, [QA, turn], SCENE)
 
 
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="turns must hold at least one turn; got none"):
-        prompt_ids(TOKENIZER, [], VISUAL)
+        prompt_ids(TOKENIZER, [], SCENE)
     with pytest.raises(ValueError, match="prompts must hold at least one prompt; got none"):
         collate_text([], 0)
     with pytest.raises(ValueError, match='side must be "right" or "left"; got \'both\''):
-        collate_text([prompt_ids(TOKENIZER, [QA], 1)], 0, side="both")  # type: ignore[arg-type]
+        collate_text([prompt_ids(TOKENIZER, [QA], SCENE)], 0, side="both")  # type: ignore[arg-type]
 
 
 def test_a_tiny_model_learns_an_answer_from_these_prompts() -> None:
@@ -197,14 +203,16 @@ def test_a_tiny_model_learns_an_answer_from_these_prompts() -> None:
     lmm = LlavaOnevisionLMM(host)
     images = torch.rand(2, 2, 3, 16, 16)
     batch = [[QA], [CAPTION]]
-    text = collate_text([prompt_ids(TOKENIZER, turns, 3) for turns in batch], IDS["<pad>"])
+    text = collate_text(
+        [prompt_ids(TOKENIZER, turns, lmm.scene_ids(2)) for turns in batch], IDS["<pad>"]
+    )
     inputs = {name: text[name] for name in ("input_ids", "labels", "attention_mask")}
     optimizer = torch.optim.Adam(lmm.parameters(), lr=1e-2)
     for _ in range(25):
         optimizer.zero_grad()
         lmm.decode(lmm.encode(images), **inputs)[0].loss.backward()
         optimizer.step()
-    starts = [prompt_ids(TOKENIZER, turns, 3, answered=False) for turns in batch]
+    starts = [prompt_ids(TOKENIZER, turns, lmm.scene_ids(2), answered=False) for turns in batch]
     text = collate_text(starts, IDS["<pad>"], side="left")
     new = lmm.generate(
         lmm.encode(images),

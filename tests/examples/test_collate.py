@@ -21,9 +21,8 @@ NONE = Turn("multi_grounding", "the table", "<ground>")
 @pytest.fixture(scope="module")
 def collate() -> SceneCollator:
     turns = (QA, SQA, ONE, MANY, NONE)
-    return SceneCollator(
-        build_tokenizer(text for turn in turns for text in (turn.question, turn.answer)), NUM_VISUAL
-    )
+    tokenizer = build_tokenizer(text for t in turns for text in (t.question, t.answer))
+    return SceneCollator(tokenizer, [tokenizer.convert_tokens_to_ids(IMAGE)] * NUM_VISUAL)
 
 
 def scene(*turns: Turn, objects: int = 3) -> Scene:
@@ -97,8 +96,10 @@ def test_decode_drops_special_tokens(collate: SceneCollator) -> None:
     assert ids[-1] == collate.stop["eos_token_id"]
 
 
-def test_the_visual_token_can_be_another(collate: SceneCollator) -> None:
-    other = SceneCollator(collate.tokenizer, 2, visual_token="chair")
-    ids = other([scene(replace(QA, answer="table"))]).text.input_ids[0]
-    assert (ids[:2] == collate.tokenizer.convert_tokens_to_ids("chair")).all()
-    assert IMAGE not in collate.tokenizer.decode(ids)
+def test_a_scene_can_be_written_with_other_ids(collate: SceneCollator) -> None:
+    start, end, view = collate.tokenizer.convert_tokens_to_ids(["red", "table", "chair"])
+    other = SceneCollator(collate.tokenizer, [start, view, view, end])
+    text = other([scene(replace(QA, answer="table"))]).text
+    assert text.input_ids[0, :4].tolist() == [start, view, view, end]
+    assert text.segments[0, :5].tolist() == [0, 0, 0, 0, 1]
+    assert IMAGE not in collate.tokenizer.decode(text.input_ids[0])

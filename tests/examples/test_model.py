@@ -249,6 +249,6 @@ def test_a_batch_without_questions_cannot_be_answered(tiny: Tiny) -> None:
         tiny.model.answer(tiny.batch().without_text())
 
 
-def test_num_visual_counts_the_newline(tiny: Tiny) -> None:
-    assert tiny.model.num_visual(4) == 4 * 2 * 2 + 1
+def test_a_scene_is_placeholders_and_a_newline(tiny: Tiny) -> None:
+    assert tiny.model.scene_ids(4) == [tiny.model.lmm.visual_token_id] * (4 * 2 * 2 + 1)
     assert not tiny.model.no_mask(tiny.batch()).any()

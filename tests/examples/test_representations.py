@@ -145,7 +145,7 @@ def test_the_prompt_has_as_many_placeholders_as_there_are_tokens(name: str) -> N
     model, batch = tiny.model, collated(tiny)
     scene = placed(model, batch, hide(2, 4, 1))
     count = int((batch.text.input_ids[0] == model.lmm.visual_token_id).sum())
-    assert count == model.num_visual(4) == scene.tokens[0].numel() // PRESET.dim + 1
+    assert count == len(model.scene_ids(4)) == scene.tokens[0].numel() // PRESET.dim + 1
     assert scene.per_view(scene.tokens).shape == (2, 4, 4, PRESET.dim)
     assert scene.valid is None or scene.valid.shape == scene.tokens.shape[:-1]
 
@@ -205,7 +205,7 @@ def test_padding_of_voxels_does_not_matter() -> None:
     assert scene.valid.flatten(1).any(dim=1).all()
     _, hidden, logits = read(model, batch, masked)
     model.representation.share = 2.0
-    wider = replace(tiny, collate=type(tiny.collate)(tiny.collate.tokenizer, model.num_visual(4)))
+    wider = replace(tiny, collate=type(tiny.collate)(tiny.collate.tokenizer, model.scene_ids(4)))
     _, padded, same = read(model, collated(wider), masked)
     torch.testing.assert_close(hidden, padded, rtol=0, atol=1e-5)
     torch.testing.assert_close(logits, same, rtol=0, atol=1e-5)
@@ -216,10 +216,13 @@ def test_padding_of_voxels_does_not_matter() -> None:
     assert model.answer(tiny.collate.questions(asked[1]), **options).tolist() == more.tolist()
 
 
+@pytest.mark.parametrize("newline", ["video", "row"])
 @torch.no_grad()
-def test_exactly_the_placeholders_of_padding_are_left_out() -> None:
+def test_exactly_the_placeholders_of_padding_are_left_out(newline: str) -> None:
     tiny = setup("voxels")
     tiny.model.representation.voxel_size = 1.5
+    tiny.model.lmm.newline = newline
+    tiny.collate.scene_ids = tiny.model.scene_ids(4)
     batch = collated(tiny)
     for text in (batch.text, tiny.collate.questions(rooms()).text):
         scene = placed(tiny.model, batch, hide(2, 4, 1))
@@ -227,6 +230,8 @@ def test_exactly_the_placeholders_of_padding_are_left_out() -> None:
         placeholder = text.input_ids == tiny.model.lmm.visual_token_id
         for row, valid in enumerate(scene.valid.flatten(1)):
             expected = [*valid.tolist(), True]  # the newline after the tokens
+            if newline == "row":
+                expected = [kept for pair in valid.view(-1, 2).tolist() for kept in (*pair, True)]
             assert left.attention_mask[row][placeholder[row]].bool().tolist() == expected
             assert (left.segments[row][placeholder[row]] == 0).tolist() == expected
         for name in ("attention_mask", "segments"):

@@ -87,6 +87,7 @@ def test_a_checkpoint_of_another_config_is_refused(
         (("--steps", 7), "--steps must be 5, as saved in {config}; got 7"),
         (("--seed", 1), "--seed must be 0, as saved in {config}; got 1"),
         (("--preset", "small"), "--preset must be tiny, as saved in {config}; got small"),
+        (("--train", "lora"), "--train must be full, as saved in {config}; got lora"),
         (("--no-target-coords",), "--no-target-coords must be False, as saved in {config}; got"),
         (("--data", "furnished_room"), "--data must be rooms, as saved in {config}; got furnish"),
     ],

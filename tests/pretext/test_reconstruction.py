@@ -199,6 +199,20 @@ def test_reconstruct_samples_pictures(objective: torch.nn.Module) -> None:
     assert none["cross_view"].images.shape == (2, 0, 3, 32, 32)
 
 
+def test_each_task_may_have_its_own_objective() -> None:
+    """As the released model, which draws four noises for a view and one for the room."""
+    own = {"cross_view": DDPMLoss(draws=4), "global_view": RegressionLoss()}
+    loss, data = make(objective=own), inputs()
+    both = loss(*data, generator=torch.Generator().manual_seed(0))
+    for name, objective in own.items():
+        alone = make(objective=objective, tasks={name: tasks()[name]})
+        alone.denoisers.load_state_dict(loss.denoisers.state_dict())
+        alone.conditioners[name].load_state_dict(loss.conditioners[name].state_dict())
+        single = alone(*data, generator=torch.Generator().manual_seed(0))[name]
+        assert torch.equal(single, both[name])
+    assert set(loss.reconstruct(*data, steps=2)) == set(own)
+
+
 @pytest.mark.parametrize(
     "objective", [DDPMLoss(draws=8, target="v"), FlowMatchingLoss(draws=8), RegressionLoss()]
 )
@@ -234,6 +248,7 @@ def test_training_then_sampling_gives_the_picture_back(objective: torch.nn.Modul
         ({"weights": {"depth": 1.0}}, "weights must use the names"),
         ({"schedules": {"depth": Schedule()}}, "schedules must use the names"),
         ({"denoiser": {"cross_view": torch.nn.Identity()}}, "denoiser must have the names"),
+        ({"objective": {"cross_view": DDPMLoss()}}, "objective must have the names"),
         ({"tasks": {"odd": CrossViewTask(24, stride=8)}}, "size of odd must be a multiple of"),
     ],
 )

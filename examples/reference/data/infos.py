@@ -1,7 +1,7 @@
 """EmbodiedScan infos: which frames a scan has, and how its axes are aligned.
 
-The files are pickles, and a pickle may run any code. Here only numpy arrays, numpy scalars and
-plain containers are read; everything else is refused before it is even imported.
+The files are JSON, or pickles, and a pickle may run any code. Here only numpy arrays, numpy scalars
+and plain containers are read; everything else is refused before it is even imported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from .images import read_json
 
 SPLITS = ("train", "val", "test")
 
@@ -40,24 +42,31 @@ class ScanInfo:
 
 
 def read_infos(folder: Path) -> dict[str, ScanInfo]:
-    """Read and merge ``embodiedscan_infos_{train,val,test}.pkl``, those that are present.
+    """Read and merge ``embodiedscan_infos_{train,val,test}.{json,pkl}``, those that are present.
 
     Args:
-        folder: the folder of the three files; it need not exist.
+        folder: the folder of the files; it need not exist.
 
     Returns:
-        The ScanNet scans by name, in file order; a scan that is listed twice keeps its first entry.
+        The ScanNet scans by name, in file order; a scan that is listed twice keeps its first entry,
+        and JSON comes before a pickle.
 
     Raises:
         ValueError: if a file is damaged, asks for a forbidden global, or lacks a field.
     """
     infos: dict[str, ScanInfo] = {}
     for split in SPLITS:
-        path = folder / f"embodiedscan_infos_{split}.pkl"
-        if path.is_file():
-            for info in _scans(path, split):
-                infos.setdefault(info.name, info)
+        for path in infos_files(folder, split):
+            if path.is_file():
+                for info in _scans(path, split):
+                    infos.setdefault(info.name, info)
     return infos
+
+
+def infos_files(folder: Path, split: str) -> tuple[Path, Path]:
+    """Where the infos of a split may be: as JSON, as a pickle."""
+    stem = f"embodiedscan_infos_{split}"
+    return folder / f"{stem}.json", folder / f"{stem}.pkl"
 
 
 def load_plain_pickle(path: Path) -> Any:
@@ -125,7 +134,7 @@ _GLOBALS = _plain_globals()
 
 
 def _scans(path: Path, split: str) -> list[ScanInfo]:
-    content = load_plain_pickle(path)
+    content = read_json(path) if path.suffix == ".json" else load_plain_pickle(path)
     if not isinstance(content, dict) or not isinstance(content.get("data_list"), list):
         raise ValueError(f"{path} must hold a dict with a list 'data_list'; got {_kind(content)}")
     scans = []

@@ -17,6 +17,7 @@ from .scene import SceneObject
 Box = tuple[float, float, float, float, float, float]
 
 BOX_FILES = ("scannet_train_gt_box.json", "scannet_val_pred_box.json", "scannet_test_pred_box.json")
+TRUE_BOX_FILES = tuple(f"scannet_{split}_gt_box.json" for split in ("train", "val", "test"))
 NAME_FILES = ("objects.json", "objects_handmade.json")
 SAME_BOX = 1e-3
 
@@ -53,12 +54,35 @@ def read_boxes(root: Path) -> dict[str, tuple[Box, ...]]:
 
     Returns:
         Boxes (x, y, z, dx, dy, dz), centre and full size in metres, by scan (``"scannet/SCENE"``).
+        Six zeros stand for an object id that no object has.
 
     Raises:
         ValueError: if a file is not json, or a box is not 6 finite numbers.
     """
+    return _read_boxes(root, BOX_FILES)
+
+
+def read_true_boxes(root: Path) -> dict[str, tuple[Box, ...]]:
+    """Read the measured boxes of scans of every split: row i is object i.
+
+    Raises:
+        ValueError: if a file is not json, or a box is not 6 finite numbers.
+    """
+    return _read_boxes(root, TRUE_BOX_FILES)
+
+
+def predicted_scans(root: Path) -> frozenset[str]:
+    """The scans whose boxes, as ``read_boxes`` reads them, are predicted ones.
+
+    Raises:
+        ValueError: if a file is not json, or a box is not 6 finite numbers.
+    """
+    return frozenset(_read_boxes(root, BOX_FILES[1:]))
+
+
+def _read_boxes(root: Path, files: tuple[str, ...]) -> dict[str, tuple[Box, ...]]:
     boxes: dict[str, tuple[Box, ...]] = {}
-    for path in (root / "metadata" / name for name in BOX_FILES):
+    for path in (root / "metadata" / name for name in files):
         if path.is_file():
             for scan, rows in read_json(path).items():
                 if not isinstance(rows, list):
@@ -71,7 +95,8 @@ def read_names(root: Path) -> dict[str | None, dict[int, SceneObject]]:
     """Read the named objects of a data folder.
 
     Args:
-        root: the data folder; ``objects.json`` or ``objects_handmade.json``, whichever is present.
+        root: the data folder; ``objects.json`` or ``objects_handmade.json``, whichever is present,
+            and all of ``objects/SCENE.json``.
 
     Returns:
         Objects by object id, by the scan that the file names; None if it is true of every scan.
@@ -81,7 +106,8 @@ def read_names(root: Path) -> dict[str | None, dict[int, SceneObject]]:
             box.
     """
     names: dict[str | None, dict[int, SceneObject]] = {}
-    for path in (root / name for name in NAME_FILES):
+    several = sorted((root / "objects").glob("*.json"))
+    for path in (*(root / name for name in NAME_FILES), *several):
         if path.is_file():
             content = read_json(path)
             entries = content.get("objects")
@@ -108,8 +134,8 @@ def match_objects(
         named: the named objects by object id.
 
     Returns:
-        The candidates; without names where no named object has one of the boxes, as is usual of
-        predicted boxes.
+        The candidates, those of boxes that are not six zeros; without names where no named object
+        has one of the boxes, as is usual of predicted boxes.
 
     Raises:
         ValueError: if names are known for some of the boxes only.
@@ -117,16 +143,19 @@ def match_objects(
     if boxes is None:
         rows = {number: row for row, number in enumerate(named)}
         return SceneObjects(_stack([x.box for x in named.values()]), tuple(named.values()), rows)
-    found = [_number(row, box, named) for row, box in enumerate(boxes)]
+    kept = [(row, box) for row, box in enumerate(boxes) if any(box)]
+    found = [_number(row, box, named) for row, box in kept]
     numbers = [number for number in found if number is not None]
     if not numbers:
-        return SceneObjects(_stack(boxes), rows={row: row for row in range(len(boxes))})
-    if len(numbers) < len(boxes):
-        unnamed = [row for row, number in enumerate(found) if number is None]
+        rows = {number: row for row, (number, _) in enumerate(kept)}
+        return SceneObjects(_stack([box for _, box in kept]), rows=rows)
+    if len(numbers) < len(kept):
+        unnamed = [row for (row, _), number in zip(kept, found, strict=True) if number is None]
         got = f"no name for {unnamed}"
         raise ValueError(f"objects of {scan} must name every box or none; got {got}")
     objects = tuple(named[number] for number in numbers)
-    return SceneObjects(_stack(boxes), objects, {n: row for row, n in enumerate(numbers)})
+    stacked = _stack([box for _, box in kept])
+    return SceneObjects(stacked, objects, {n: row for row, n in enumerate(numbers)})
 
 
 def _number(row: int, box: Box, named: Mapping[int, SceneObject]) -> int | None:

@@ -3,9 +3,10 @@
 ROOT/scannet/posed_images/SCENE/NNNNN.{jpg,png,txt}         colour, depth (16 bit, mm), pose
                                 depth_intrinsic.txt         4x4, pixels of the depth maps
 ROOT/scannet/scans/SCENE/SCENE.txt                          axisAlignment, if not in the infos
-ROOT/embodiedscan/embodiedscan_infos_{train,val,test}.pkl   frames, alignment, split (optional)
+ROOT/embodiedscan/embodiedscan_infos_{train,val,test}.pkl   frames, alignment, split (optional),
+                                                            or .json
 ROOT/metadata/scannet_{train_gt,val_pred}_box.json          boxes (optional)
-ROOT/objects.json                                           names of the objects (optional)
+ROOT/objects.json, ROOT/objects/SCENE.json                  names of the objects (optional)
 ROOT/instance/SCENE/NNNNN.png                               object id of each pixel (optional)
 """
 
@@ -21,8 +22,15 @@ from torch.utils.data import Dataset
 
 from ross3d import PosedFrames, uniform_frames
 
-from .infos import SPLITS, read_infos
-from .objects import SceneObjects, match_objects, read_boxes, read_names
+from .infos import SPLITS, infos_files, read_infos
+from .objects import (
+    SceneObjects,
+    match_objects,
+    predicted_scans,
+    read_boxes,
+    read_names,
+    read_true_boxes,
+)
 from .recording import POSED_IMAGES, Recording, cover, join_views, read_recording
 from .scene import Scene, SceneObject
 from .text import object_turns
@@ -68,12 +76,15 @@ class ScanNetScans(Dataset[Scene]):
         turns: number of questions made from the objects, of scans whose objects have names.
         allow_fewer: take all frames of a scan that has fewer than ``views``.
         cache_frames: how many resized frames are kept in memory, the latest used ones.
+        true_boxes: take the measured boxes of every split as candidates, in place of predicted
+            ones: an upper bound that proposals leave.
 
     Attributes:
         names: the scans' names, for example ``"scannet/scene0000_00"``.
         splits: the split of each; None where the infos do not list it.
         absent: number of scans that the infos list but the folder does not hold.
         skipped: number of frames without a finite pose, by name, of the scans read so far.
+        predicted: names of the scans whose candidate boxes are predicted ones.
 
     Raises:
         ValueError: if the folder is not a data folder, has no scan of the split, or an option is
@@ -95,6 +106,7 @@ class ScanNetScans(Dataset[Scene]):
         turns: int = 8,
         allow_fewer: bool = False,
         cache_frames: int = 128,
+        true_boxes: bool = False,
     ) -> None:
         self.root = find_scans(root)
         self.views, self.turns, self.allow_fewer = views, turns, allow_fewer
@@ -105,7 +117,9 @@ class ScanNetScans(Dataset[Scene]):
         if split not in (None, *SPLITS):
             raise ValueError(f"split must be one of {SPLITS} or None; got {split!r}")
         self._infos = read_infos(self.root / "embodiedscan")
-        self._boxes, self._named = read_boxes(self.root), read_names(self.root)
+        self._named = read_names(self.root)
+        self._boxes = (read_true_boxes if true_boxes else read_boxes)(self.root)
+        self.predicted = frozenset() if true_boxes else predicted_scans(self.root)
         self.names, self.absent = self._list(split)
         self.splits = tuple(x and x.split for x in map(self._infos.get, self.names))
         self.skipped: dict[str, int] = {}
@@ -129,7 +143,11 @@ class ScanNetScans(Dataset[Scene]):
 
     def objects(self, index: int) -> tuple[SceneObject, ...]:
         """The named objects of one scan; reads none of its frames."""
-        return self._candidates(self.names[index]).objects
+        return self.candidates(index).objects
+
+    def candidates(self, index: int) -> SceneObjects:
+        """The candidate boxes of one scan, and which object ids they have."""
+        return self._candidates(self.names[index])
 
     def scene(self, index: int, draw: int | None = None, *, frames: Tensor | None = None) -> Scene:
         """Read one scan.
@@ -186,7 +204,8 @@ class ScanNetScans(Dataset[Scene]):
         if not names:
             asked, got = "a scan", "none"
             if split is not None:
-                infos = self.root / "embodiedscan" / f"embodiedscan_infos_{split}.pkl"
+                files = infos_files(self.root / "embodiedscan", split)
+                infos = next((path for path in files if path.is_file()), files[-1])
                 found = f"lists {len(listed)}" if infos.is_file() else "is no file"
                 asked, got = f"a scan of the split {split!r}", f"none; {infos} {found}"
             raise ValueError(f"{folder} must hold {asked}; got {got}")

@@ -1,0 +1,197 @@
+"""Text logits where labels are, against logits everywhere, at an eighth of the full length.
+
+Four views of the paper's model make 840 of its 6720 visual positions; the vocabulary is Qwen2's.
+Widths are a sixteenth: logits take as much memory as at full width, but a larger share of the time.
+``python -m benchmarks.test_text_logits`` prints the ratios of a whole step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import pytest
+import reference.host_lmm
+import torch
+from reference.build import build_model
+from reference.chat import build_tokenizer
+from reference.collate import SceneCollator
+from reference.data.sources import RoomSource
+from reference.parameters import parameter_groups
+from reference.presets import PRESETS
+from reference.text import text_loss
+from torch import Tensor, nn
+
+from benchmarks.baselines_text_logits import IGNORE, all_logits_loss
+
+VISUAL, TEXT, VOCABULARY, DIM = 840, 27, 152064, 224
+LOSSES = {"supervised": text_loss, "all": all_logits_loss}
+ROUNDS = 3
+
+
+def loss_inputs() -> tuple[Tensor, Tensor, nn.Linear]:
+    """Hidden states of a sequence whose text is supervised, and an output embedding."""
+    torch.manual_seed(0)
+    hidden = torch.randn(1, VISUAL + TEXT, DIM, requires_grad=True)
+    labels = torch.full((1, VISUAL + TEXT), IGNORE)
+    labels[:, VISUAL:] = torch.randint(VOCABULARY, (1, TEXT))
+    return hidden, labels, nn.Linear(DIM, VOCABULARY, bias=False)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def saved_bytes(work: Callable[[], Tensor]) -> int:
+    """Bytes that a forward pass keeps for the backward pass; each storage counts once."""
+    kept: dict[int, int] = {}
+
+    def pack(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        work()
+    return sum(kept.values())
+
+
+def test_the_loss(benchmark: Any) -> None:
+    """Forward and backward of the loss alone, from the last hidden states on."""
+    torch.set_num_threads(1)
+    hidden, labels, head = loss_inputs()
+    gradients = {}
+    for name, loss in LOSSES.items():
+        gradients[name] = torch.autograd.grad(loss(hidden, labels, head), (hidden, head.weight))
+    torch.testing.assert_close(gradients["supervised"], gradients["all"], rtol=1e-4, atol=1e-6)
+    kept = {name: saved_bytes(lambda: f(hidden, labels, head)) for name, f in LOSSES.items()}  # noqa: B023
+
+    def run(name: str) -> None:
+        LOSSES[name](hidden, labels, head).backward()
+
+    ratio = statistics.median(
+        seconds(lambda: run("all")) / seconds(lambda: run("supervised")) for _ in range(ROUNDS)
+    )
+    weights = hidden.nbytes + head.weight.nbytes
+    logits = {name: value - weights for name, value in kept.items()}
+    benchmark.extra_info |= {"ratio": ratio, "threads": 1, "saved_bytes": logits}
+    benchmark.extra_info |= {"saved_ratio": logits["all"] / logits["supervised"]}
+    benchmark.pedantic(run, args=("supervised",), rounds=ROUNDS, warmup_rounds=1)
+    assert ratio >= 5
+    assert logits["all"] >= 20 * logits["supervised"]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_saved_grows_with_what_is_supervised(name: str) -> None:
+    hidden, labels, head = loss_inputs()
+    few = labels.clone()
+    few[:, -TEXT // 2 :] = IGNORE
+    kept = [saved_bytes(lambda: LOSSES[name](hidden, x, head)) for x in (few, labels)]  # noqa: B023
+    assert (kept[0] < kept[1]) == (name == "supervised")
+
+
+def test_a_whole_step(benchmark: Any) -> None:
+    """Forward, all losses, backward and optimiser; each way in fresh processes, in turn."""
+    figures = compare(ROUNDS)
+    supervised, everything, ratios = (figures[name] for name in ("supervised", "all", "ratio"))
+    benchmark.extra_info |= {"ratio": ratios["seconds"], "figures": figures, "threads": 1}
+    benchmark.pedantic(fresh_process, args=("supervised",), rounds=1)
+    assert everything["loss"] == pytest.approx(supervised["loss"], rel=1e-4)
+    logits = supervised["positions"] * VOCABULARY * 4
+    assert everything["saved"] - supervised["saved"] >= 0.9 * logits
+    assert everything["peak"] - supervised["peak"] >= 0.5 * logits
+    assert ratios["above_rest"] >= 1.2
+    assert ratios["seconds"] >= 1.2
+
+
+def compare(rounds: int) -> dict[str, dict[str, float]]:
+    """Medians of each way's figures, and how many times as much logits everywhere take."""
+    took: dict[str, list[dict[str, float]]] = {name: [] for name in LOSSES}
+    for _ in range(rounds):
+        for name, runs in took.items():
+            runs.append(fresh_process(name))
+    figures = {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for name, runs in took.items()
+    }
+    everything, supervised = figures["all"], figures["supervised"]
+    figures["ratio"] = {key: everything[key] / value for key, value in supervised.items()}
+    return figures
+
+
+def fresh_process(name: str) -> dict[str, float]:
+    """Take a step in a process of its own, whose high-water mark is that of the step."""
+    done = subprocess.run(
+        [sys.executable, __file__, name],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def two_steps(name: str) -> dict[str, float]:
+    """Take steps of the paper's narrow model: seconds, peak memory and saved bytes of the second.
+
+    In the first one the optimiser makes its moments, which the others find there.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    reference.host_lmm.text_loss = LOSSES[name]
+    preset = replace(PRESETS["ross3d-7b-narrow"], views=4, turns=2)
+    source = RoomSource(views=preset.views, size=preset.image_size, turns=preset.turns, hidden=1)
+    tokenizer = build_tokenizer(source.words())
+    model = build_model(preset, tokenizer)
+    batch = SceneCollator(tokenizer, model.scene_ids(preset.views))([source.train(0)])
+    optimizer = torch.optim.AdamW(parameter_groups(model, preset), weight_decay=0.0)
+    masked = torch.tensor([[False, False, False, True]])
+    figures: dict[str, Tensor] = {}
+
+    def losses() -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        figures.update(model(batch, masked, generator=generator))
+        return sum(figures.values())
+
+    def step() -> None:
+        losses().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    resting = psutil.Process().memory_info().rss
+    taken, peak = seconds(step), peak_bytes()
+    text = batch.text
+    return {
+        "seconds": taken,
+        "peak": peak,
+        "above_rest": peak - resting,
+        "saved": saved_bytes(losses),
+        "loss": float(figures["text"].detach()),
+        "positions": text.input_ids.shape[1],
+        "supervised": int((text.labels != IGNORE).sum()),
+    }
+
+
+def peak_bytes() -> int:
+    """The process's high-water mark of resident memory (Linux counts in KiB, macOS in bytes)."""
+    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return mark if sys.platform == "darwin" else 1024 * mark
+
+
+if __name__ == "__main__":
+    asked = two_steps(sys.argv[1]) if sys.argv[1:] else compare(1)
+    sys.stdout.write(json.dumps(asked) + "\n")

@@ -1,0 +1,1 @@
+"""Released checkpoints: their names, their computation, and the way to ours and back."""
