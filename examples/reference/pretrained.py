@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from .inputs import InputRepresentation
     from .model import Ross3D
+    from .no_reconstruction import NoReconstruction
 
 FORMAT = 1
 DESCRIPTION, BLOCKS, CARD = "ross3d.json", "blocks.safetensors", "README.md"
