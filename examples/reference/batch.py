@@ -12,6 +12,7 @@ from ross3d import PosedFrames
 
 from .data.scene import Scene
 from .data.scene_points import ScenePoints
+from .text import IGNORE
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ class Batch:
     objects: Tensor
     text: Text | None = None
     points: ScenePoints | None = None
+
+    @property
+    def grounding_only(self) -> Tensor:
+        """(b,) True = a scene about which nothing is asked but where things are."""
+        if self.text is None:
+            return torch.zeros(len(self.boxes), dtype=torch.bool, device=self.boxes.device)
+        asked = (self.text.ground_positions >= 0).any(dim=1)
+        return asked & (self.text.labels == IGNORE).all(dim=1)
 
     def to(self, device: torch.device | str) -> Batch:
         """Move every tensor."""

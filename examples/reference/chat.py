@@ -1,4 +1,4 @@
-"""Turns of text as token ids: ChatML, what is supervised, where special tokens stand."""
+"""Turns of text as token ids: what is supervised, where special tokens stand."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ross3d import require
 
+from .chat_format import END, START, ChatFormat, chat_format
 from .data.scene import Turn
+from .labels import Labels, marks, released_labels
 from .text import IGNORE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<|im_start|>", "<|im_end|>"
+PAD, UNKNOWN = "<pad>", "<unk>"
 IMAGE, COORD, GROUND = "<image>", "<coord>", "<ground>"
 CHAT_TOKENS = (START, END, IMAGE, COORD, GROUND)
 
@@ -29,7 +31,7 @@ class Prompt:
     Attributes:
         input_ids: (t) what stands for the scene, then text.
         labels: (t) ids that are supervised, -100 elsewhere.
-        segments: (t) 0 for what stands for the scene, 1, 2, ... for the turns.
+        segments: (t) 0 for what stands for the scene and before it, 1, 2, ... for the turns.
         coord_positions: (c) where ``<coord>`` stands, in the order of the turns that hold one.
         ground_positions: (q) where ``<ground>`` stands, in the order of the grounding turns.
     """
@@ -82,13 +84,15 @@ def add_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
     """Make the chat's special tokens known to a tokenizer, for example to that of a released host.
 
     Args:
-        tokenizer: changed in place; tokens that it has keep their ids.
+        tokenizer: changed in place; tokens that it has keep their ids. One with a template of its
+            own needs ``<coord>`` and ``<ground>`` alone.
 
     Returns:
         Number of tokens that are new: the host's embeddings must have room for ``len(tokenizer)``.
     """
     before = len(tokenizer)
-    tokenizer.add_tokens(list(CHAT_TOKENS), special_tokens=True)
+    own = getattr(tokenizer, "chat_template", None)
+    tokenizer.add_tokens([COORD, GROUND] if own else list(CHAT_TOKENS), special_tokens=True)
     return len(tokenizer) - before
 
 
@@ -99,25 +103,33 @@ def prompt_ids(
     *,
     supervise: bool = True,
     answered: bool = True,
+    labels: Labels = "answer",
+    instruction: str = "",
+    form: ChatFormat | None = None,
 ) -> Prompt:
-    """Write a conversation: the scene, then question and answer of each turn, in ChatML.
+    """Write a conversation: the scene, then question and answer of each turn, as the host writes.
 
-    Supervised are the words of answers and the end token after them. A grounding answer is not: its
-    ``<ground>`` is given, and the grounding loss takes the place of the text loss.
+    Supervised are the words of answers and the end token after them, or more (see ``labels.py``). A
+    grounding answer is not: its ``<ground>`` is given, and the grounding loss takes the place of
+    the text loss.
 
     Args:
         tokenizer: knows the chat's special tokens.
-        turns: at least one.
+        turns: at least one; each is written as if it alone followed the scene.
         scene_ids: ids that stand for the scene: visual placeholders and what lies between them.
         supervise: whether answers are supervised; otherwise all labels are -100.
         answered: False ends the text where the last answer begins, for generation.
+        labels: what is supervised.
+        instruction: text that precedes every question; the turns stay as they are.
+        form: of the tokenizer's chat; None = read from the tokenizer.
 
     Returns:
         The prompt.
 
     Raises:
         ValueError: if there are no turns, a question has ``<coord>`` but its turn no point (or the
-            other way round, or two of them), or an answer's ``<ground>`` does not fit its kind.
+            other way round, or two of them), an answer's ``<ground>`` does not fit its kind,
+            ``labels`` is unknown, or a host's own template gets several turns, one unanswered.
 
     Example:
         >>> tokenizer = build_tokenizer(["what is red ? chair"])
@@ -127,29 +139,43 @@ def prompt_ids(
     """
     if not turns:
         raise ValueError("turns must hold at least one turn; got none")
-    ids = list(scene_ids)
-    supervised = [False] * len(ids)
-    segments = [0] * len(ids)
+    form = form or chat_format(tokenizer)
+    if form.before and len(turns) > 1 and not answered:
+        raise ValueError(f"turns must be one, to be answered by a template; got {len(turns)}")
+    whole = released_labels(labels) and supervise
+    marked = marks(tokenizer) if whole and not all(map(_is_grounding, turns)) else set()
+    ids: list[int] = []
+    targets: list[int] = []
+    segments: list[int] = []
 
-    def write(text: str, learned: bool) -> None:
-        new = tokenizer(text, add_special_tokens=False)["input_ids"]
+    def write(new: Sequence[int] | str, segment: int, learned: bool, kept: set[int]) -> None:
+        if isinstance(new, str):
+            new = tokenizer(new, add_special_tokens=False)["input_ids"]
         ids.extend(new)
-        supervised.extend([learned] * len(new))
-        segments.extend([index + 1] * len(new))
+        targets.extend(token if learned or token in kept else IGNORE for token in new)
+        segments.extend([segment] * len(new))
 
-    for index, turn in enumerate(turns):
+    write(form.before, 0, False, marked)
+    write(scene_ids, 0, False, set())
+    for number, turn in enumerate(turns, 1):
         _check_turn(turn)
-        write(f"{START}user\n{turn.question}{END}\n{START}assistant\n", learned=False)
-        if answered or index < len(turns) - 1:
-            write(f"{turn.answer}{END}", learned=supervise and not _is_grounding(turn))
-            write("\n", learned=False)
+        text = not _is_grounding(turn)
+        kept = marked if text else set()
+        question = f"{instruction}\n{turn.question}" if instruction else turn.question
+        first = len(ids)
+        write(f"{form.opens}{question}{form.asks}", number, False, kept)
+        write(form.replies, number, whole and text, kept)
+        if answered or number < len(turns):
+            write(f"{turn.answer}{form.ends}", number, supervise and text, kept)
+            write(form.closes, number, whole and text, kept)
+        if number > 1:  # The token before it is another turn's: there, nothing predicts it.
+            targets[first] = IGNORE
     input_ids = torch.tensor(ids)
-    labels = torch.where(torch.tensor(supervised), input_ids, IGNORE)
     coords, grounds = (
         (input_ids == tokenizer.convert_tokens_to_ids(token)).nonzero()[:, 0]
         for token in (COORD, GROUND)
     )
-    return Prompt(input_ids, labels, torch.tensor(segments), coords, grounds)
+    return Prompt(input_ids, torch.tensor(targets), torch.tensor(segments), coords, grounds)
 
 
 def collate_text(

@@ -21,6 +21,7 @@ from ross3d import (
 from .batch import Batch, Text
 from .inputs import Seen, ViewTokens
 from .pretrained import load_model, save_model
+from .taking_part import pretext_losses
 from .text import IGNORE
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Ross3D(Pretrained):
         *,
         step: int | None = None,
         generator: torch.Generator | None = None,
+        pretext: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses of a batch.
 
@@ -78,6 +80,7 @@ class Ross3D(Pretrained):
             masked: (b, m) bool, True = hidden; None = every view is visible.
             step: optimiser step, for the tasks' schedules; None = every task takes part.
             generator: of the denoiser's timesteps and noise.
+            pretext: (b,) bool, the scenes that the pretext tasks are about; None = all.
 
         Returns:
             Name -> scalar: one per pretext task; ``text`` and ``grounding`` for labelled scenes.
@@ -92,9 +95,8 @@ class Ross3D(Pretrained):
         text = batch.text or self.no_text(batch)
         visual = self.see(batch, masked)
         output, hidden = self.read(batch, visual, masked)
-        losses = self.reconstruction(
-            hidden, batch.frames, masked, step=step, generator=generator
-        )  # Eqs. 6 and 7
+        about = (self.reconstruction, hidden, batch.frames, masked, pretext)
+        losses = pretext_losses(*about, step=step, generator=generator)  # Eqs. 6 and 7
         logits = self.ground(batch, text, output, visual, masked)
         asked = text.ground_positions >= 0
         grounding = grounding_loss(logits, text.ground_targets, valid=batch.objects, asked=asked)

@@ -45,7 +45,7 @@ class StepDataset(Dataset[Batch]):
         return self.collate([self.scene(first + i) for i in range(self.batch)])
 
 
-def batches(dataset: StepDataset, numbers: range, *, workers: int = 1) -> Iterator[Batch]:
+def batches(dataset: Dataset[Batch], numbers: range, *, workers: int = 1) -> Iterator[Batch]:
     """Read the numbered batches in order, prepared by other processes while the model trains.
 
     Args:
@@ -73,7 +73,13 @@ def one_thread(_: int) -> None:
 
 
 def draw_mask(
-    batch: Batch, ratio: float, every: int, *, step: int, generator: torch.Generator
+    batch: Batch,
+    ratio: float,
+    every: int,
+    *,
+    step: int,
+    generator: torch.Generator,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Hide views on every Δt-th step, nothing on the others.
 
@@ -83,6 +89,7 @@ def draw_mask(
         every: Δt.
         step: optimiser step.
         generator: of the choice.
+        among: (b,) bool, scenes of which views may be hidden; None = all.
 
     Returns:
         masked (b, m) bool, on the batch's device.
@@ -91,7 +98,8 @@ def draw_mask(
     masked = torch.zeros(b, m, dtype=torch.bool)
     if Schedule(every=every).active(step):
         masked = sample_view_mask(b, m, ratio, generator=generator)
-    return masked.to(batch.frames.images.device)
+    masked = masked.to(batch.frames.images.device)
+    return masked if among is None else masked & among[:, None]
 
 
 def learning_rate(step: int, steps: int, peak: float, *, warmup: float = 0.03) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -10,8 +11,8 @@ from torch.utils.data import Dataset
 
 from .furniture import COLOURS, NOUNS, RGB, Box, Primitive, bounds, build
 from .render import render_room
-from .scene import Scene, SceneObject
-from .text import object_turns
+from .scene import Kind, Scene, SceneObject
+from .text import KINDS, object_turns
 from .textures import PATTERNS, Floor
 
 WALLS: tuple[RGB, ...] = (
@@ -128,7 +129,14 @@ def _jitter(colour: RGB, amount: float, rng: Random) -> RGB:
     return (red, green, blue)
 
 
-def room_scene(seed: int, *, views: int = 8, size: int = 96, turns: int = 8) -> Scene:
+def room_scene(
+    seed: int,
+    *,
+    views: int = 8,
+    size: int = 96,
+    turns: int = 8,
+    kinds: Sequence[Kind] = KINDS,
+) -> Scene:
     """Generate, render and describe a room.
 
     Args:
@@ -136,6 +144,7 @@ def room_scene(seed: int, *, views: int = 8, size: int = 96, turns: int = 8) -> 
         views: m, number of cameras.
         size: h = w of a view, pixels.
         turns: number of questions.
+        kinds: what to ask (see ``object_turns``).
 
     Returns:
         The scene, with frames of b = 1.
@@ -151,7 +160,7 @@ def room_scene(seed: int, *, views: int = 8, size: int = 96, turns: int = 8) -> 
         frames=frames,
         boxes=torch.tensor([item.box for item in room.objects]).reshape(-1, 6),
         objects=room.objects,
-        turns=object_turns(room.objects, seed=seed, count=turns),
+        turns=object_turns(room.objects, seed=seed, count=turns, kinds=kinds),
         instances=instances,
     )
 
