@@ -2,6 +2,7 @@
 
 python examples/train_ross3d.py                          generated rooms: two CPU cores, minutes
 python examples/train_ross3d.py --data furnished_room    the shipped scan; or a ScanNet folder
+python examples/train_ross3d.py --batches by-task        steps of one kind of task
 python examples/train_ross3d.py --train lora             adapters in the language model; or blocks
 python examples/train_ross3d.py --out RUN --resume       go on with a run that was stopped
 python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta device, and stop
@@ -9,71 +10,27 @@ python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta
 
 from __future__ import annotations
 
-import argparse
-import os
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from reference.build import TASKS, build_from_options
-from reference.chat import build_tokenizer
-from reference.collate import SceneCollator
+from reference.batching import open_batches
+from reference.build import build_from_options
 from reference.data.sources import open_source
 from reference.evaluation import held_out_losses
-from reference.files import read_json
-from reference.inputs import INPUTS
+from reference.options import FREE, parse_options, run_collators, run_tokenizer
 from reference.parameters import parameter_groups, trainable_table
 from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
 from reference.sizes import size_table
-from reference.trainable import TRAIN
-from reference.training import StepDataset, batches, draw_mask, learning_rate, step_generators
+from reference.training import batches, draw_mask, learning_rate, step_generators
 from tqdm import tqdm
-
-FREE = ("threads", "workers", "evaluate", "save_every")  # not what is learned, but how
-
-
-def parse() -> argparse.Namespace:
-    """Read the options; a resumed run keeps its own, and refuses to be given others."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="rooms", help="rooms, furnished_room, or a scan folder")
-    parser.add_argument("--preset", default="tiny", choices=sorted(PRESETS))
-    parser.add_argument("--out", default=None, help="run folder (default: runs/DATA)")
-    parser.add_argument("--steps", type=int, default=None, help="optimiser steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--input", default="views", choices=INPUTS, help="what the LMM reads")
-    parser.add_argument("--tasks", default="both", choices=TASKS, help="pretext tasks")
-    parser.add_argument("--train", default="full", choices=TRAIN, help="which parameters train")
-    parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
-    parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
-    parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
-    parser.add_argument("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
-    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--evaluate", type=int, default=48, help="held-out scenes judged; 0 = none")
-    parser.add_argument("--resume", action="store_true", help="go on, with the run's own options")
-    parser.add_argument("--sizes", action="store_true", help="print the preset's sizes and stop")
-    args = parser.parse_args()
-    out = args.out or f"runs/{Path(args.data).name}"
-    config = Path(out, "config.json")
-    if args.resume and config.exists():
-        saved = read_json(config)["options"]
-        parser.set_defaults(**saved)
-        args = parser.parse_args()  # again: what is not given is as it was saved
-        for name, was in saved.items():
-            if name not in FREE and (given := getattr(args, name)) != was:
-                option = f"--{name.replace('_', '-')}"
-                parser.error(f"{option} must be {was}, as saved in {config}; got {given}")
-    args.out = out
-    return args
 
 
 def main() -> None:
     """Train, then show what was learned."""
-    args = parse()
+    args = parse_options(__doc__.splitlines()[0])
     preset = PRESETS[args.preset]
     if args.sizes:
         print(size_table(preset, vars(args)))
@@ -85,9 +42,9 @@ def main() -> None:
     hidden = max(1, round(preset.views * preset.mask_ratio))
     layout = {"views": preset.views, "size": preset.image_size, "turns": preset.turns}
     source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
-    tokenizer = build_tokenizer(source.words())
+    tokenizer = run_tokenizer(source, vars(args))
     model = build_from_options(preset, tokenizer, vars(args))
-    collate = SceneCollator(tokenizer, model.scene_ids(preset.views))
+    collate, judging = run_collators(tokenizer, model, preset.views, vars(args))
     groups = parameter_groups(model, preset)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
 
@@ -105,10 +62,10 @@ def main() -> None:
             print(f"{source.name} -> {run.path}, {accelerator.device}, {args.threads} thread(s)")
 
     ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
-    dataset = StepDataset(source.train, collate, preset.batch, **ranks)
+    dataset = open_batches(source, collate, preset, args.batches, seed=args.seed, **ranks)
     numbers = range(start * preset.accumulate, preset.steps * preset.accumulate)
     loader = batches(dataset, numbers, workers=args.workers)
-    judged = [collate([source.held_out(i) for i in range(preset.batch)]).to(accelerator.device)]
+    judged = [judging([source.held_out(i) for i in range(preset.batch)]).to(accelerator.device)]
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
 
@@ -120,8 +77,9 @@ def main() -> None:
             batch = next(loader).to(accelerator.device)
             mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
             ratio, every = preset.mask_ratio if bare.reconstruction.tasks else 0.0, preset.every
-            masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw)
-            losses = model(batch, masked, step=step, generator=noise_draw)
+            about = None if args.grounding_pretext == "on" else ~batch.grounding_only
+            masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw, among=about)
+            losses = model(batch, masked, step=step, generator=noise_draw, pretext=about)
             accelerator.backward(sum(losses.values()) / preset.accumulate)
             for name, loss in losses.items():
                 row[name] = row.get(name, 0.0) + float(loss.detach()) / preset.accumulate
@@ -140,8 +98,8 @@ def main() -> None:
             if done % args.save_every == 0 or done == preset.steps:
                 run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
     if main_process and args.evaluate:
-        judging = {"scenes": args.evaluate, "steps": preset.sample_steps}
-        figures = write_results(run, bare, source, collate, config, **judging)
+        shown = {"scenes": args.evaluate, "steps": preset.sample_steps}
+        figures = write_results(run, bare, source, judging, config, **shown)
         print(*(f"{name:<26}{value:10.3f}" for name, value in figures.items()), sep="\n")
         print(f"pictures and figures: {run.path / 'report.html'}")
 

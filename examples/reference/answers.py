@@ -15,7 +15,12 @@ Sample = tuple[str, str, str]
 
 
 def answers(
-    model: Ross3D, scenes: Sequence[Scene], collate: SceneCollator, *, batch: int = 16
+    model: Ross3D,
+    scenes: Sequence[Scene],
+    collate: SceneCollator,
+    *,
+    batch: int = 16,
+    longest: int = 24,
 ) -> list[tuple[str, Sample]]:
     """Ask every question with a text answer, one at a time.
 
@@ -24,6 +29,7 @@ def answers(
         scenes: with turns.
         collate: of the model's tokenizer.
         batch: questions at once.
+        longest: tokens of an answer at most; captions of a benchmark are longer.
 
     Returns:
         (kind, (question, answer, said)) for each question.
@@ -39,7 +45,7 @@ def answers(
     for first in range(0, len(asked), batch):
         chunk = asked[first : first + batch]
         questions = collate.questions([scene for scene, _ in chunk]).to(device)
-        ids = model.answer(questions, max_new_tokens=24, **collate.stop)
+        ids = model.answer(questions, max_new_tokens=longest, **collate.stop)
         for (_, turn), row in zip(chunk, ids, strict=True):
             said.append((turn.kind, (turn.question, turn.answer, collate.decode(row))))
     return said

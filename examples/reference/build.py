@@ -73,6 +73,7 @@ def build_from_options(
         representation=options.get("input", "views"),
         tasks=TASKS[options.get("tasks", "both")],
         train=options.get("train", "full"),
+        several=options.get("several", "any"),
     )
 
 
@@ -87,6 +88,7 @@ def build_model(
     representation: str = "views",
     tasks: Sequence[str] = TASKS["both"],
     train: str = "full",
+    several: str = "any",
 ) -> Ross3D:
     """Build the reference model of a preset, with random weights, on the default device.
 
@@ -100,6 +102,7 @@ def build_model(
         representation: what the language model reads of a scene, one of INPUTS.
         tasks: names of the pretext tasks; none = text and grounding alone.
         train: which parameters train, one of TRAIN.
+        several: what is learned of a phrase that means several objects (see GroundingHead).
 
     Returns:
         The model; the vision tower is frozen where the preset says so.
@@ -116,7 +119,8 @@ def build_model(
     if representation == "points":
         places["context_coords"] = False
     reconstruction = build_reconstruction(preset, tasks, vae, lmm.grid, context=context, **places)
-    model = Ross3D(lmm, reconstruction, preset.dim, temperature=preset.temperature)
+    numbers = {"temperature": preset.temperature, "several": several}
+    model = Ross3D(lmm, reconstruction, preset.dim, **numbers)
     # At last, so that a seed gives the other parts the same weights with every representation.
     model.representation = build_representation(representation, preset, lmm.grid)
     words = tokenizer.convert_tokens_to_ids([COORD, GROUND])

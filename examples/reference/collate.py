@@ -40,7 +40,11 @@ class SceneCollator:
     ) -> None:
         self.tokenizer, self.scene_ids = tokenizer, scene_ids
         self.form = chat_format(tokenizer)
-        self.options: dict[str, Any] = {"labels": labels, "instruction": instruction, "form": self.form}
+        self.options: dict[str, Any] = {
+            "labels": labels,
+            "instruction": instruction,
+            "form": self.form,
+        }
 
     def __call__(self, scenes: Sequence[Scene]) -> Batch:
         """Collate for training: answers are there, padding is on the right.

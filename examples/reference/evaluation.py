@@ -83,7 +83,8 @@ def choose(model: Ross3D, batch: Batch) -> tuple[Tensor, Tensor]:
     visual = model.see(batch, masked)
     output, _ = model.read(batch, visual, masked)
     logits = model.ground(batch, batch.text, output, visual, masked)
-    return select_boxes(logits, rule="single"), select_boxes(logits, rule="multiple")
+    rule = "each" if model.grounding.several == "each" else "multiple"
+    return select_boxes(logits, rule="single"), select_boxes(logits, rule=rule)
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Ross3D(Pretrained):
         dim: width d of the visual tokens.
         voxel_size: metres, of the position code (paper: 0.1).
         temperature: longest over shortest wavelength of the position code (paper: 10,000).
+        several: what is learned of a phrase that means several objects (see GroundingHead).
         representation: what the language model reads of a scene; None = its posed views (paper).
     """
 
@@ -54,13 +55,14 @@ class Ross3D(Pretrained):
         *,
         voxel_size: float = 0.1,
         temperature: float = 10_000.0,
+        several: Literal["any", "each"] = "any",
         representation: InputRepresentation | None = None,
     ) -> None:
         super().__init__()
         self.lmm = lmm
         self.masker = ViewMasker(dim)  # T_i
         self.positions = PositionAwareEncoder(dim, voxel_size, temperature=temperature)
-        self.grounding = GroundingHead(dim)
+        self.grounding = GroundingHead(dim, several=several)
         self.reconstruction = reconstruction  # L_3D
         self.representation = representation or ViewTokens()
 
@@ -99,7 +101,8 @@ class Ross3D(Pretrained):
         losses = pretext_losses(*about, step=step, generator=generator)  # Eqs. 6 and 7
         logits = self.ground(batch, text, output, visual, masked)
         asked = text.ground_positions >= 0
-        grounding = grounding_loss(logits, text.ground_targets, valid=batch.objects, asked=asked)
+        asking = {"valid": batch.objects, "asked": asked, "several": self.grounding.several}
+        grounding = grounding_loss(logits, text.ground_targets, **asking)
         if batch.text is None and not losses:
             raise ValueError("text of batch must be given where no pretext task is; got None")
         if batch.text is None:  # Both are exactly 0; they keep the words' parameters in the graph.

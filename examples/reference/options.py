@@ -73,6 +73,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     add("--labels", default="answer", choices=get_args(Labels), help="what is supervised of a turn")
     add("--instruction", default="none", choices=INSTRUCTION, help="prompts with words on space")
     add("--grounding-pretext", default="on", choices=["on", "off"], help="on = as other scenes")
+    add("--several", default="any", choices=["any", "each"], help="targets that a query must find")
     add("--threads", type=int, default=os.cpu_count() or 1)
     add("--workers", type=int, default=1, help="processes that prepare batches")
     add("--save-every", type=int, default=100, help="steps between checkpoints")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .build import build_from_options
-from .chat import build_tokenizer
 from .collate import SceneCollator
 from .data.sources import Source, open_source
 from .files import read_json
 from .model import Ross3D
+from .options import run_collators, run_tokenizer
 from .presets import Preset
 from .pretrained import is_saved_model, load_tokenizer, read_description
 from .run import RunFolder, load_checkpoint
@@ -28,7 +28,7 @@ class TrainedRun:
     Attributes:
         model: with its weights, in evaluation mode.
         source: of scenes, the run's own or another.
-        collate: of the model's tokenizer.
+        collate: of the model's tokenizer, with the prompts of evaluation.
         preset: the numbers of the recipe.
         step: optimiser steps done.
         options: of train_ross3d.py.
@@ -59,7 +59,7 @@ def load_run(path: Path | str, *, data: str | None = None, device: str = "cpu") 
     model, tokenizer, recipe = open_folder(folder)
     options, preset = recipe["options"], Preset(**recipe["preset"])
     source = open_source(data or options["data"], **_layout(preset, options))
-    collate = SceneCollator(tokenizer, model.scene_ids(preset.views))
+    _, collate = run_collators(tokenizer, model, preset.views, options)
     return TrainedRun(model.to(device).eval(), source, collate, preset, recipe["step"], options)
 
 
@@ -69,8 +69,7 @@ def _checkpointed(folder: Path) -> tuple[Ross3D, PreTrainedTokenizerBase, dict[s
         raise FileNotFoundError(f"RUN must be a folder that train_ross3d.py wrote; got {folder}")
     config = read_json(folder / "config.json")
     options, preset = config["options"], Preset(**config["preset"])
-    words = open_source(options["data"], **_layout(preset, options)).words()
-    tokenizer = build_tokenizer(words)
+    tokenizer = run_tokenizer(open_source(options["data"], **_layout(preset, options)), options)
     model = build_from_options(preset, tokenizer, options)
     checkpoint = RunFolder(folder, resume=True).latest_checkpoint()
     if checkpoint is None:

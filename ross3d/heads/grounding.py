@@ -13,6 +13,7 @@ from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
 
 GroundingKind = Literal["infonce", "score", "mlp"]
+Several = Literal["any", "each"]
 
 
 class GroundingHead(Pretrained):
@@ -30,9 +31,11 @@ class GroundingHead(Pretrained):
         kind: one of the three above.
         temperature: divides the cosine of ``"infonce"`` (released model: 0.07, not learned).
         hidden_dim: width within ``"score"`` (released code: 1024).
+        several: what it is trained to do for a query that means several objects (see
+            ``grounding_loss``); kept for whoever computes the loss and reads the logits.
 
     Raises:
-        ValueError: if ``kind`` is unknown, or ``temperature`` is not positive.
+        ValueError: if ``kind`` or ``several`` is unknown, or ``temperature`` is not positive.
 
     Example:
         >>> head = GroundingHead(16)
@@ -47,14 +50,16 @@ class GroundingHead(Pretrained):
         *,
         temperature: float = 0.07,
         hidden_dim: int = 1024,
+        several: Several = "any",
     ) -> None:
         super().__init__()
         _check_kind(kind)
+        _check_several(several)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive; got {temperature}")
         self.config = {"dim": dim, "kind": kind, "temperature": temperature}
-        self.config |= {"hidden_dim": hidden_dim}
-        self.kind, self.temperature = kind, temperature
+        self.config |= {"hidden_dim": hidden_dim, "several": several}
+        self.kind, self.temperature, self.several = kind, temperature, several
         if kind == "score":
             self.object_mlp = _score_mlp(dim, hidden_dim, hidden_dim)
             self.query_mlp = _score_mlp(dim, hidden_dim, hidden_dim)
@@ -109,6 +114,7 @@ def grounding_loss(
     kind: GroundingKind = "infonce",
     valid: Tensor | None = None,
     asked: Tensor | None = None,
+    several: Several = "any",
 ) -> Tensor:
     """Ask that the logits pick the target objects, or "no such object" where there are none.
 
@@ -116,7 +122,9 @@ def grounding_loss(
     that are not padding:
 
     - ``"infonce"``: -log(sum over P of exp(s) / sum over all of exp(s)), which any one target
-      satisfies.
+      satisfies: in the end the softmax names one of them. With ``several="each"`` the mean over P
+      of -log(exp(s) / sum over all of exp(s)): targets share the probability evenly, and all of
+      them can be read off. Both are the same where P is one column.
     - ``"score"``, ``"mlp"``: the mean over N of binary cross-entropies, with targets weighted by
       (N - |P|) / |P|, or by 1 where there is no target object. The released code counts objects
       alone and so ignores a scene in which every object is a target; here "no such object" is a
@@ -129,13 +137,14 @@ def grounding_loss(
         valid: (b, o) True for real objects; padding is left out even if it is a target. None = the
             logits tell.
         asked: (b, q) True for the queries that count. None = all.
+        several: ``"any"`` (released code) or ``"each"``, of ``"infonce"`` alone.
 
     Returns:
         Scalar, the mean over the queries that count, and exactly 0 (in the graph) if there are
         none.
 
     Raises:
-        ValueError: if the shapes disagree, or ``kind`` is unknown.
+        ValueError: if the shapes disagree, or ``kind`` or ``several`` is unknown.
 
     Example:
         >>> logits = torch.tensor([[[0.3, 0.1, -0.2, 0.05]]]) / 0.07
@@ -143,6 +152,7 @@ def grounding_loss(
         tensor(0.0270)
     """
     _check_kind(kind)
+    _check_several(several)
     sizes = check_shape("targets", targets, "b q o")
     check_shape("logits", logits, f"b q {sizes['o'] + 1}", **sizes)
     padding = logits.isneginf()
@@ -157,7 +167,8 @@ def grounding_loss(
     scores = _at_least_float32(logits).masked_fill(padding | ~asked[..., None], 0.0)
     found = targets.bool() & ~padding[..., :-1]
     positive = torch.cat([found, ~found.any(-1, keepdim=True)], dim=-1)
-    per_query = _infonce if kind == "infonce" else _weighted_cross_entropy
+    infonce = _infonce if several == "any" else _infonce_of_each
+    per_query = infonce if kind == "infonce" else _weighted_cross_entropy
     losses = per_query(scores, positive, padding).masked_fill(~asked, 0.0)
     return losses.sum() / asked.sum().clamp(min=1)
 
@@ -165,6 +176,11 @@ def grounding_loss(
 def _infonce(scores: Tensor, positive: Tensor, padding: Tensor) -> Tensor:
     everything = scores.masked_fill(padding, -torch.inf).logsumexp(-1)
     return everything - scores.masked_fill(~positive, -torch.inf).logsumexp(-1)
+
+
+def _infonce_of_each(scores: Tensor, positive: Tensor, padding: Tensor) -> Tensor:
+    everything = scores.masked_fill(padding, -torch.inf).logsumexp(-1)
+    return everything - (scores * positive).sum(-1) / positive.sum(-1)
 
 
 def _weighted_cross_entropy(scores: Tensor, positive: Tensor, padding: Tensor) -> Tensor:
@@ -191,3 +207,8 @@ def _at_least_float32(values: Tensor) -> Tensor:
 def _check_kind(kind: str) -> None:
     if kind not in get_args(GroundingKind):
         raise ValueError(f"kind must be one of {', '.join(get_args(GroundingKind))}; got {kind!r}")
+
+
+def _check_several(several: str) -> None:
+    if several not in get_args(Several):
+        raise ValueError(f"several must be one of {', '.join(get_args(Several))}; got {several!r}")

@@ -78,6 +78,27 @@ def test_questions_end_where_the_answer_begins(collate: SceneCollator) -> None:
     assert (text.labels == IGNORE).all()
 
 
+def test_scenes_about_which_only_places_are_asked(collate: SceneCollator) -> None:
+    batch = collate([scene(ONE, NONE), scene(ONE, QA), scene(QA)])
+    assert batch.grounding_only.tolist() == [True, False, False]
+    assert batch.without_text().grounding_only.tolist() == [False] * 3
+
+
+@pytest.mark.parametrize("labels", ["answer", "released"])
+def test_an_instruction_precedes_every_question_and_changes_no_turn(
+    collate: SceneCollator, labels: str
+) -> None:
+    ids = (collate.tokenizer, collate.scene_ids)
+    asking = SceneCollator(*ids, labels=labels, instruction="table chair")
+    given = scene(QA, SQA)
+    for _ in range(2):
+        whole = collate.tokenizer.decode(asking([given]).text.input_ids[0])
+        assert whole.count("user table chair what is") == 2
+        assert given.turns == (QA, SQA)
+    start = collate.tokenizer.decode(asking.questions([scene(QA)]).text.input_ids[0])
+    assert start.endswith("user table chair what is red ? <|im_end|> <|im_start|> assistant")
+
+
 def test_scenes_without_turns_are_unlabelled(collate: SceneCollator) -> None:
     batch = collate([scene(), scene(objects=0)])
     assert batch.text is None

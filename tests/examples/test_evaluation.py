@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from reference.batch import Batch
+from reference.data.scene import Turn
 from reference.evaluation import choose, evaluate, grounding_figures, held_out_losses
 from reference.model import Ross3D
 from tiny import Tiny, tiny_ross3d
 from torch import Tensor
+
+from ross3d import GroundingHead
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ class Chosen(Ross3D):
 
     def __init__(self, logits: Tensor) -> None:
         torch.nn.Module.__init__(self)
-        self.logits = logits
+        self.logits, self.grounding = logits, GroundingHead(8)
 
     def see(self, batch: Batch, masked: Tensor) -> Tensor:
         return masked
@@ -64,6 +67,34 @@ def test_accuracy_counts_phrases_of_one_object(tiny: Tiny, best: int, accuracy: 
     assert figures["grounding/chance"] == pytest.approx(0.25)
     # "none" is found by the second phrase; the third is padding.
     assert figures["grounding/f1"] == pytest.approx((accuracy + 1) / 2)
+
+
+@pytest.mark.parametrize(("several", "f1"), [("any", 2 / 3), ("each", 1.0)])
+def test_a_head_that_learned_each_target_answers_with_all(
+    tiny: Tiny, several: str, f1: float
+) -> None:
+    batch = grounded(tiny)
+    batch.text.ground_targets[0, 0, 1] = True
+    batch = replace(batch, text=replace(batch.text, ground_positions=torch.tensor([[9, -1, -1]])))
+    logits = torch.tensor([0.02, 0.45, 0.49, 0.02, 0.02]).log().expand(1, 3, 5)
+    model = Chosen(logits)
+    model.grounding.several = several
+    assert grounding_figures(model, [batch])["grounding/f1"] == pytest.approx(f1)
+
+
+def test_scenes_without_candidates_have_nothing_to_choose(tiny: Tiny) -> None:
+    first, second = tiny.scenes()
+    nothing = Turn("multi_grounding", "find all chairs.", "<ground>")
+    bare = replace(first, boxes=torch.zeros(0, 6), objects=(), turns=(nothing,))
+    for scenes in ([bare], [bare, second], [bare, replace(bare, turns=second.turns[:1])]):
+        batch = tiny.collate(scenes)
+        losses = tiny.model(batch)
+        assert all(loss.isfinite() for loss in losses.values())
+        single, several = choose(tiny.model, batch)
+        assert not single[0].any()
+        assert not several[0].any()
+        alone = tiny.collate([bare])
+        assert grounding_figures(tiny.model, [alone]) == {"grounding/f1": 1.0}
 
 
 def test_unlabelled_batches_have_no_grounding(tiny: Tiny) -> None:

@@ -55,6 +55,16 @@ def test_masks_hide_the_ratio_on_scheduled_steps_only() -> None:
         assert masked.sum(1).tolist() == ([2, 2] if step % 3 == 0 else [0, 0])
 
 
+def test_masks_hide_nothing_of_scenes_that_take_no_part() -> None:
+    among = torch.tensor([True, False])
+    whole, some = (
+        draw_mask(batch(), 0.25, 1, step=0, generator=torch.Generator(), among=x)
+        for x in (None, among)
+    )
+    assert torch.equal(some[0], whole[0])
+    assert not some[1].any()
+
+
 def test_masks_repeat_with_their_generator() -> None:
     def draw(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)

@@ -137,6 +137,30 @@ def test_loss_equals_the_formula(kind: str) -> None:
     )
 
 
+def test_each_target_gets_its_share() -> None:
+    targets = torch.tensor([[[True, True, False], [True, False, False], [False] * 3]])
+    logits = torch.zeros(1, 3, 4, requires_grad=True)
+    loss = grounding_loss(logits, targets, several="each")
+    shares = torch.tensor([[0.5, 0.5, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+    expected = F.cross_entropy(logits[0], shares)
+    torch.testing.assert_close(loss, expected)
+    optimizer = torch.optim.SGD([logits], lr=20.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        grounding_loss(logits, targets, several="each").backward()
+        optimizer.step()
+    torch.testing.assert_close(logits.detach().softmax(-1)[0], shares, atol=0.05, rtol=0)
+
+
+def test_each_and_any_agree_on_one_target_and_padding() -> None:
+    logits = torch.randn(2, 2, 5)
+    logits[:, :, 2] = -torch.inf
+    targets = torch.zeros(2, 2, 4, dtype=torch.bool)
+    targets[0, 0, 1] = targets[1, 1, 3] = targets[1, 1, 2] = True
+    each, any_one = (grounding_loss(logits, targets, several=x) for x in ("each", "any"))
+    torch.testing.assert_close(each, any_one)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_target_asks_for_the_last_column(kind: str) -> None:
     logits = torch.randn(1, 1, 4, requires_grad=True)
@@ -276,6 +300,7 @@ def test_forward_complains(
     ("changes", "message"),
     [
         ({"kind": "bce"}, "kind must be one of infonce, score, mlp; got 'bce'"),
+        ({"several": "all"}, "several must be one of any, each; got 'all'"),
         ({"targets": torch.zeros(2, 3)}, "targets must be of shape"),
         ({"logits": torch.zeros(2, 3, 4)}, "logits must be of shape"),
         ({"valid": torch.ones(2, 5).bool()}, "valid must be of shape"),

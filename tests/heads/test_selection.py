@@ -39,25 +39,35 @@ def test_multiple_includes_the_box_that_crosses() -> None:
     assert everything.tolist() == [[[True, True, True]]]
 
 
+def test_each_takes_all_that_share_the_probability() -> None:
+    logits = torch.tensor(
+        [[[0.3, 0.31, 0.29, 0.1], [0.5, 0.26, 0.2, 0.04], [0.9, 0.04, 0.03, 0.03]]]
+    ).log()
+    chosen = select_boxes(logits, rule="each")
+    assert chosen.tolist() == [[[True, True, True], [True, True, False], [True, False, False]]]
+    nothing = torch.tensor([[[0.3, 0.3, 0.4]]]).log()
+    assert not select_boxes(nothing, rule="each").any()
+
+
 def test_nothing_wins_only_under_multiple() -> None:
     logits = torch.tensor([[[1.0, 2.0, 3.0], [1.0, 2.0, 1.5]]])
     assert select_boxes(logits).tolist() == [[[False, True], [False, True]]]
     assert select_boxes(logits, rule="multiple").tolist() == [[[False, False], [False, True]]]
 
 
-@pytest.mark.parametrize("rule", ["single", "multiple"])
+@pytest.mark.parametrize("rule", ["single", "multiple", "each"])
 def test_padding_is_never_chosen(rule: str) -> None:
     logits = torch.tensor([[[-torch.inf, -5.0, -torch.inf, -6.0]], [[-torch.inf] * 3 + [0.0]]])
     chosen = select_boxes(logits, rule=rule, threshold=1.0)
     assert chosen.tolist() == [[[False, True, False]], [[False, False, False]]]
 
 
-@pytest.mark.parametrize("rule", ["single", "multiple"])
+@pytest.mark.parametrize("rule", ["single", "multiple", "each"])
 def test_no_objects_no_choice(rule: str) -> None:
     assert select_boxes(torch.zeros(2, 3, 1), rule=rule).shape == (2, 3, 0)
 
 
-@pytest.mark.parametrize("rule", ["single", "multiple"])
+@pytest.mark.parametrize("rule", ["single", "multiple", "each"])
 def test_every_query_on_its_own_and_in_bf16(rule: str) -> None:
     logits = (torch.rand(2, 5, 7).argsort(-1) / 2.0).bfloat16()
     chosen = select_boxes(logits, rule=rule)
@@ -70,7 +80,7 @@ def test_every_query_on_its_own_and_in_bf16(rule: str) -> None:
             assert torch.equal(alone[0, 0], chosen[i, j])
 
 
-@pytest.mark.parametrize("rule", ["single", "multiple"])
+@pytest.mark.parametrize("rule", ["single", "multiple", "each"])
 def test_compiles_into_one_graph(rule: str) -> None:
     logits = torch.randn(2, 3, 5)
     compiled = torch.compile(select_boxes, fullgraph=True, backend="eager")
@@ -82,7 +92,7 @@ def test_compiles_into_one_graph(rule: str) -> None:
     [
         ((2, 5), {}, "logits must be of shape"),
         ((2, 3, 0), {}, "logits must be of at least one column; got 0"),
-        ((2, 3, 5), {"rule": "best"}, "rule must be single or multiple; got 'best'"),
+        ((2, 3, 5), {"rule": "best"}, "rule must be single, multiple or each; got 'best'"),
         ((2, 3, 5), {"threshold": 0.0}, r"threshold must be in \(0, 1\]; got 0.0"),
         ((2, 3, 5), {"threshold": 1.1}, r"threshold must be in \(0, 1\]; got 1.1"),
     ],

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from .benchmarks.turns import BenchmarkTurns, open_turns
+from .groups import Group, count_groups
 from .rooms import generate_room, room_scene
 from .scannet import ScanNetScans
-from .scene import Scene, Turn
-from .text import object_turns, vocabulary
+from .scene import Kind, Scene, Turn
+from .text import KINDS, kinds_of, object_turns, vocabulary
+from .turn_stream import TurnStream
 
 HELD_OUT_ROOMS = 1_000_000
 """Seed of the first held-out room; training never gets there."""
@@ -25,13 +28,15 @@ class Source(Protocol):
     Attributes:
         name: of the data, for the report.
         hidden: views at the end of a held-out scene that the model must not see.
+        shares: how much is asked of each group of tasks; those of which nothing is are left out.
     """
 
     name: str
     hidden: int
+    shares: Mapping[Group, int]
 
-    def train(self, index: int) -> Scene:
-        """Scene number ``index`` of an endless stream."""
+    def train(self, index: int, group: Group | None = None) -> Scene:
+        """Scene number ``index`` of an endless stream; each group has one of its own."""
         ...
 
     def held_out(self, index: int) -> Scene:
@@ -58,15 +63,15 @@ class RoomSource:
         seed: of the stream.
     """
 
-    name = "generated rooms"
+    name, shares = "generated rooms", count_groups(KINDS)
 
     def __init__(self, *, views: int, size: int, turns: int, hidden: int, seed: int = 0) -> None:
         self.views, self.size, self.count, self.hidden = views, size, turns, hidden
         self.first = seed * 10_000_000
 
-    def train(self, index: int) -> Scene:
+    def train(self, index: int, group: Group | None = None) -> Scene:
         """See Source; the stream never repeats a room before it reaches the held-out ones."""
-        return self._room(self.first + index % HELD_OUT_ROOMS)
+        return self._room(self.first + index % HELD_OUT_ROOMS, kinds_of(group))
 
     def held_out(self, index: int) -> Scene:
         """See Source."""
@@ -81,8 +86,8 @@ class RoomSource:
         """See Source."""
         yield from vocabulary()
 
-    def _room(self, seed: int) -> Scene:
-        return room_scene(seed, views=self.views, size=self.size, turns=self.count)
+    def _room(self, seed: int, kinds: Sequence[Kind] = KINDS) -> Scene:
+        return room_scene(seed, views=self.views, size=self.size, turns=self.count, kinds=kinds)
 
 
 class ScanSource:
@@ -115,6 +120,7 @@ class ScanSource:
     ) -> None:
         self.scans = ScanNetScans(data, views=views, size=size, turns=0)
         self.asked: BenchmarkTurns | None = open_turns(self.scans)
+        self.shares = count_groups(KINDS)
         self.name, self.views, self.count, self.hidden = data, views, turns, hidden
         self.seed = seed
         splits = self.scans.splits
@@ -125,17 +131,27 @@ class ScanSource:
         self._step = 1 if both else 8
         if self.asked is not None:
             self._train = self._having(self._train, held_out=False)
+            samples = {i: self.asked.of(self.scans.names[i]) for i in self._train}
+            asked = {i: [sample.turn for sample in found] for i, found in samples.items()}
+            self._stream = TurnStream(asked, turns, seed)
+            self.shares = self._stream.shares
             self._held_out = self._having(self._held_out, held_out=True) or self._held_out
             if self.asked.skips:
                 warnings.warn(str(self.asked.skips), stacklevel=2)
 
-    def train(self, index: int) -> Scene:
-        """See Source."""
-        rng = random.Random(f"{self.seed}/train/{index}")
-        scan = self._train[index % len(self._train)]
+    def train(self, index: int, group: Group | None = None) -> Scene:
+        """See Source; an epoch of annotations asks each of them once."""
+        rng = random.Random(f"{self.seed}/train/{index}" + (f"/{group}" if group else ""))
+        scan, turns = self._train[index % len(self._train)], None
+        if self.asked is not None:
+            scan, turns = self._stream.item(index, group)
         seen = self._frames(scan, held_out=False)
         frames = sorted(rng.sample(seen, self._enough(scan, seen, views=self.views)))
-        return self._scene(scan, frames, rng, held_out=False)
+        scene = self.scans.scene(scan, frames=torch.tensor(frames))
+        if turns is None:
+            known, drawn = self.scans.objects(scan), rng.randrange(2**31)
+            turns = object_turns(known, seed=drawn, count=self.count, kinds=kinds_of(group))
+        return replace(scene, turns=turns)
 
     def held_out(self, index: int) -> Scene:
         """See Source."""

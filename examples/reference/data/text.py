@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from random import Random
 
 from .furniture import COLOURS, NOUNS
+from .groups import GROUP_OF, Group
 from .questions import ANSWERS, MAKERS, NUMBERS, TEMPLATES
 from .referents import Referents, plural
 from .scene import Kind, SceneObject, Turn
@@ -57,6 +58,11 @@ def object_turns(
         else:
             turns[turn.question, turn.point] = turn
     return tuple(turns.values())
+
+
+def kinds_of(group: Group | None) -> tuple[Kind, ...]:
+    """What is asked over and over in a group of tasks; None = in all of them."""
+    return tuple(kind for kind in KINDS if group in (None, GROUP_OF[kind]))
 
 
 def vocabulary() -> list[str]:
