@@ -14,6 +14,7 @@ from recipes import SHORT, command, run_example
 from reference.data.sources import open_source
 from reference.presets import PRESETS
 from reference.run import RunFolder
+from reference.trained import load_run
 
 PICTURES = ("losses.png", "views.png", "reconstruction.png", "bev.png", "grounding.png")
 
@@ -88,6 +89,11 @@ def test_a_checkpoint_of_another_config_is_refused(
         (("--seed", 1), "--seed must be 0, as saved in {config}; got 1"),
         (("--preset", "small"), "--preset must be tiny, as saved in {config}; got small"),
         (("--train", "lora"), "--train must be full, as saved in {config}; got lora"),
+        (("--labels", "released"), "--labels must be answer, as saved in {config}; got released"),
+        (("--batches", "by-task"), "--batches must be mixed, as saved in {config}; got by-task"),
+        (("--several", "each"), "--several must be any, as saved in {config}; got each"),
+        (("--instruction", "both"), "--instruction must be none, as saved in {config}; got both"),
+        (("--grounding-pretext", "off"), "--grounding-pretext must be on, as saved in {config}"),
         (("--no-target-coords",), "--no-target-coords must be False, as saved in {config}; got"),
         (("--data", "furnished_room"), "--data must be rooms, as saved in {config}; got furnish"),
     ],
@@ -107,7 +113,7 @@ def test_a_resumed_run_refuses_other_options(
 def test_a_resumed_run_keeps_its_options_and_takes_the_free_ones(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train_ross3d import parse
+    from reference.options import parse_options
 
     saved = json.loads((finished / "config.json").read_text())["options"]
     free = {"threads": 3, "workers": 2, "evaluate": 4, "save_every": 1}
@@ -115,8 +121,21 @@ def test_a_resumed_run_keeps_its_options_and_takes_the_free_ones(
     for given, expected in (([], saved), (["--seed", "0", *changed], {**saved, **free})):
         command_line = ["train_ross3d.py", "--out", str(finished), "--resume", *given]
         monkeypatch.setattr(sys, "argv", command_line)
-        options = vars(parse())
+        options = vars(parse_options(""))
         assert options == {**expected, "out": str(finished), "resume": True, "sizes": False}
+
+
+def test_every_option_of_the_tasks_together(tmp_path: Path, call_main: Callable[..., None]) -> None:
+    options = ("--batches", "by-task", "--labels", "released", "--instruction", "train")
+    options += ("--grounding-pretext", "off", "--several", "each", "--out", tmp_path)
+    call_main("train_ross3d.py", *SHORT, *options, "--steps", 8, "--evaluate", 1)
+    rows = RunFolder(tmp_path, resume=True).rows()
+    caption, grounding = ([row for row in rows if not row[x]] for x in ("grounding", "text"))
+    assert len(caption) + len(grounding) == len(rows) == 8, "a step is about words or about places"
+    assert all(row["cross_view"] > 0 for row in caption)
+    assert grounding
+    assert not any(row["cross_view"] or row["global_view"] for row in grounding)
+    assert load_run(tmp_path).model.grounding.several == "each"
 
 
 def test_sizes_are_counted_without_a_run(

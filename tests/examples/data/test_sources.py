@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from reference.data.groups import GROUP_OF
 from reference.data.scene import Scene
 from reference.data.sources import HELD_OUT_ROOMS, RoomSource, ScanSource, Source, open_source
-from scans import write_infos, write_scan
+from scans import write_infos, write_json, write_scan
 
 OPTIONS = {"views": 4, "size": 24, "turns": 3, "hidden": 2}
 
@@ -128,3 +129,40 @@ def test_a_scan_with_too_few_frames_is_named(tmp_path: Path) -> None:
 def test_an_unknown_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"DATA must be a folder .*; got nowhere"):
         open_source("nowhere", **OPTIONS)
+
+
+@pytest.mark.parametrize("group", ["qa", "caption", "grounding"])
+def test_each_group_has_a_stream_of_its_own(data: str, group: str) -> None:
+    first, second = (open_source(data, **OPTIONS) for _ in range(2))
+    scene = first.train(4, group)
+    assert {GROUP_OF[turn.kind] for turn in scene.turns} == {group}
+    assert equal(scene, second.train(4, group))
+    assert first.shares == {"qa": 3, "caption": 2, "grounding": 3}
+
+
+def test_annotations_are_asked_in_epochs(tmp_path: Path) -> None:
+    write_scan(tmp_path, frames=5)
+    asked = [
+        {
+            "id": i,
+            "video": "scannet/a",
+            "conversations": [
+                {"from": "human", "value": f"<image>\nquestion {i}?"},
+                {"from": "gpt", "value": "yes"},
+            ],
+            "metadata": {"dataset": "scanqa"},
+        }
+        for i in range(5)
+    ]
+    write_json(tmp_path / "processed" / "scanqa_train_llava_style.json", asked)
+    options = {"views": 2, "size": 8, "turns": 2, "hidden": 1}
+    source = ScanSource(str(tmp_path), **options)
+    assert source.shares == {"qa": 5}
+    for group in (None, "qa"):
+        for epoch in range(2):
+            scenes = [source.train(3 * epoch + i, group) for i in range(3)]
+            said = [turn.question for scene in scenes for turn in scene.turns]
+            assert sorted(said) == [f"question {i}?" for i in range(5)]
+    assert equal(source.train(4), ScanSource(str(tmp_path), **options).train(4))
+    with pytest.raises(ValueError, match="some of the group caption; got none"):
+        source.train(0, "caption")
