@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 
+from .benchmarks.turns import BenchmarkTurns, open_turns
 from .rooms import generate_room, room_scene
 from .scannet import ScanNetScans
 from .scene import Scene, Turn
@@ -90,6 +92,9 @@ class ScanSource:
     split, the held-out scenes are the scans of val; otherwise every eighth frame of each scan is
     held out, and a held-out scene shows training frames and hides held-out ones.
 
+    Questions are drawn from the annotations beside the scans, of scans that have some; where there
+    are no annotations, they are made from the names of the objects.
+
     Args:
         data: folder, or the name of a shipped scan.
         views: posed views per scene.
@@ -97,12 +102,19 @@ class ScanSource:
         turns: questions per scene.
         hidden: views to be hidden of a held-out scene.
         seed: of the draws.
+
+    Attributes:
+        asked: what the annotations ask; None = there are none.
+
+    Raises:
+        ValueError: if the folder holds no scans, or annotations but none to train on.
     """
 
     def __init__(
         self, data: str, *, views: int, size: int, turns: int, hidden: int, seed: int = 0
     ) -> None:
         self.scans = ScanNetScans(data, views=views, size=size, turns=0)
+        self.asked: BenchmarkTurns | None = open_turns(self.scans)
         self.name, self.views, self.count, self.hidden = data, views, turns, hidden
         self.seed = seed
         splits = self.scans.splits
@@ -111,15 +123,19 @@ class ScanSource:
         self._train = [i for i in scans if not both or splits[i] == "train"]
         self._held_out = [i for i in scans if not both or splits[i] == "val"]
         self._step = 1 if both else 8
+        if self.asked is not None:
+            self._train = self._having(self._train, held_out=False)
+            self._held_out = self._having(self._held_out, held_out=True) or self._held_out
+            if self.asked.skips:
+                warnings.warn(str(self.asked.skips), stacklevel=2)
 
     def train(self, index: int) -> Scene:
         """See Source."""
         rng = random.Random(f"{self.seed}/train/{index}")
         scan = self._train[index % len(self._train)]
         seen = self._frames(scan, held_out=False)
-        return self._scene(
-            scan, sorted(rng.sample(seen, self._enough(scan, seen, views=self.views))), rng
-        )
+        frames = sorted(rng.sample(seen, self._enough(scan, seen, views=self.views)))
+        return self._scene(scan, frames, rng, held_out=False)
 
     def held_out(self, index: int) -> Scene:
         """See Source."""
@@ -130,15 +146,17 @@ class ScanSource:
         seen = [i for i in self._frames(scan, held_out=self._step == 1) if i not in hidden]
         views = self._enough(scan, seen, views=self.views - self.hidden)
         visible = sorted(rng.sample(seen, views))
-        return self._scene(scan, visible + hidden, rng)
+        return self._scene(scan, visible + hidden, rng, held_out=True)
 
     def turns(self, index: int) -> tuple[Turn, ...]:
         """See Source."""
-        scan = self._train[index % len(self._train)]
-        return object_turns(self.scans.objects(scan), seed=index, count=self.count)
+        return self._turns(self._train[index % len(self._train)], index, held_out=False)
 
     def words(self) -> Iterator[str]:
         """See Source."""
+        if self.asked is not None:
+            yield from self.asked.words()
+            return
         yield from vocabulary()
         for index in range(64 * len(self.scans)):
             for turn in object_turns(
@@ -161,10 +179,23 @@ class ScanSource:
             raise ValueError(f"{name} must be {at_most}; got {count}")
         return count
 
-    def _scene(self, scan: int, frames: list[int], rng: random.Random) -> Scene:
+    def _scene(self, scan: int, frames: list[int], rng: random.Random, *, held_out: bool) -> Scene:
         scene = self.scans.scene(scan, frames=torch.tensor(frames))
-        turns = object_turns(scene.objects, seed=rng.randrange(2**31), count=self.count)
+        turns = self._turns(scan, rng.randrange(2**31), held_out=held_out)
         return Scene(scene.name, scene.frames, scene.boxes, scene.objects, turns, scene.instances)
+
+    def _turns(self, scan: int, seed: int, *, held_out: bool) -> tuple[Turn, ...]:
+        if self.asked is not None:
+            name = self.scans.names[scan]
+            return self.asked.draw(name, count=self.count, seed=seed, held_out=held_out)
+        return object_turns(self.scans.objects(scan), seed=seed, count=self.count)
+
+    def _having(self, scans: Sequence[int], *, held_out: bool) -> list[int]:
+        """Those of some scans that annotations ask about."""
+        kept = [i for i in scans if self.asked and self.asked.of(self.scans.names[i], held_out)]
+        if not kept and not held_out:
+            raise ValueError(f"{self.scans.root} must hold annotations to train on; got none")
+        return kept
 
 
 def open_source(
