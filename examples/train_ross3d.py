@@ -16,10 +16,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from reference.build import TASKS, build_from_options
+from reference.build import TASKS, build_from_options, hides_views
 from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
-from reference.data.sources import open_source
 from reference.evaluation import held_out_losses
 from reference.files import read_json
 from reference.inputs import INPUTS
@@ -28,6 +27,7 @@ from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
 from reference.sizes import size_table
+from reference.supervision import add_supervision_options, open_supervised
 from reference.trainable import TRAIN
 from reference.training import StepDataset, batches, draw_mask, learning_rate, step_generators
 from tqdm import tqdm
@@ -49,6 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--context", default="all", choices=["visible", "all", "own"])
     parser.add_argument("--no-target-coords", action="store_true", help="one condition for all")
     parser.add_argument("--no-context-coords", action="store_true", help="tokens without place")
+    add_supervision_options(parser)
     parser.add_argument("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
@@ -82,9 +83,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     accelerator = Accelerator()
-    hidden = max(1, round(preset.views * preset.mask_ratio))
-    layout = {"views": preset.views, "size": preset.image_size, "turns": preset.turns}
-    source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
+    source = open_supervised(preset, vars(args))
     tokenizer = build_tokenizer(source.words())
     model = build_from_options(preset, tokenizer, vars(args))
     collate = SceneCollator(tokenizer, model.scene_ids(preset.views))
@@ -105,7 +104,7 @@ def main() -> None:
             print(f"{source.name} -> {run.path}, {accelerator.device}, {args.threads} thread(s)")
 
     ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
-    dataset = StepDataset(source.train, collate, preset.batch, **ranks)
+    dataset = StepDataset(source.train, collate, preset.batch, source.unlabelled, **ranks)
     numbers = range(start * preset.accumulate, preset.steps * preset.accumulate)
     loader = batches(dataset, numbers, workers=args.workers)
     judged = [collate([source.held_out(i) for i in range(preset.batch)]).to(accelerator.device)]
@@ -119,8 +118,8 @@ def main() -> None:
         for micro in range(preset.accumulate):
             batch = next(loader).to(accelerator.device)
             mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
-            ratio, every = preset.mask_ratio if bare.reconstruction.tasks else 0.0, preset.every
-            masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw)
+            ratio = preset.mask_ratio if hides_views(bare.reconstruction.tasks) else 0.0
+            masked = draw_mask(batch, ratio, preset.every, step=step, generator=mask_draw)
             losses = model(batch, masked, step=step, generator=noise_draw)
             accelerator.backward(sum(losses.values()) / preset.accumulate)
             for name, loss in losses.items():
@@ -133,7 +132,7 @@ def main() -> None:
         progress.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
         done = step + 1
         if main_process and args.evaluate and (done % 50 == 0 or done == preset.steps):
-            figures = held_out_losses(bare, judged, hidden)
+            figures = held_out_losses(bare, judged, source.hidden)
             row |= {f"heldout/{name}": value for name, value in figures.items()}
         if main_process:
             run.log({"step": step, **row})

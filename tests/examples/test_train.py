@@ -87,6 +87,9 @@ def test_a_checkpoint_of_another_config_is_refused(
         (("--steps", 7), "--steps must be 5, as saved in {config}; got 7"),
         (("--seed", 1), "--seed must be 0, as saved in {config}; got 1"),
         (("--preset", "small"), "--preset must be tiny, as saved in {config}; got small"),
+        (("--labelled", 0.5), "--labelled must be 1.0, as saved in {config}; got 0.5"),
+        (("--unlabelled", "rest"), "--unlabelled must be none, as saved in {config}; got rest"),
+        (("--rooms", 8), "--rooms must be None, as saved in {config}; got 8"),
         (("--train", "lora"), "--train must be full, as saved in {config}; got lora"),
         (("--no-target-coords",), "--no-target-coords must be False, as saved in {config}; got"),
         (("--data", "furnished_room"), "--data must be rooms, as saved in {config}; got furnish"),
@@ -117,6 +120,21 @@ def test_a_resumed_run_keeps_its_options_and_takes_the_free_ones(
         monkeypatch.setattr(sys, "argv", command_line)
         options = vars(parse())
         assert options == {**expected, "out": str(finished), "resume": True, "sizes": False}
+
+
+def test_half_of_the_rooms_have_text(tmp_path: Path, call_main: Callable[..., None]) -> None:
+    out, given = tmp_path / "run", ("--rooms", 4, "--labelled", 0.5, "--unlabelled", "rest")
+    short = (*SHORT, "--steps", 2, "--evaluate", 1)
+    call_main("train_ross3d.py", *short, *given, "--tasks", "vanilla", "--out", out)
+    rows = RunFolder(out, resume=True).rows()
+    for row in rows:
+        assert {"vanilla", "text", "grounding"} <= set(row)
+        assert all(row[name] > 0 for name in ("vanilla", "text", "grounding"))
+    assert {"vanilla/psnr", "vanilla/psnr_mean"} <= set(
+        json.loads((out / "figures.json").read_text())
+    )
+    call_main("reconstruct.py", out, "--scenes", 1, "--device", "cpu")
+    assert (out / "reconstruction" / "views.png").exists()
 
 
 def test_sizes_are_counted_without_a_run(

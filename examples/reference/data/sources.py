@@ -25,13 +25,15 @@ class Source(Protocol):
     Attributes:
         name: of the data, for the report.
         hidden: views at the end of a held-out scene that the model must not see.
+        num_train: number of training scenes, after which they begin again; None = endless.
     """
 
     name: str
     hidden: int
+    num_train: int | None
 
     def train(self, index: int) -> Scene:
-        """Scene number ``index`` of an endless stream."""
+        """Scene number ``index % num_train``, perhaps seen in other views, of an endless stream."""
         ...
 
     def held_out(self, index: int) -> Scene:
@@ -56,17 +58,33 @@ class RoomSource:
         turns: questions per room.
         hidden: views to be hidden of a held-out room.
         seed: of the stream.
+        rooms: how many are for training; None = endless.
+
+    Raises:
+        ValueError: if ``rooms`` is not positive, or so large that held-out rooms would be among
+            them.
     """
 
     name = "generated rooms"
 
-    def __init__(self, *, views: int, size: int, turns: int, hidden: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        views: int,
+        size: int,
+        turns: int,
+        hidden: int,
+        seed: int = 0,
+        rooms: int | None = None,
+    ) -> None:
+        if rooms is not None and not 0 < rooms <= HELD_OUT_ROOMS:
+            raise ValueError(f"rooms must be 1 to {HELD_OUT_ROOMS}; got {rooms}")
         self.views, self.size, self.count, self.hidden = views, size, turns, hidden
-        self.first = seed * 10_000_000
+        self.first, self.num_train = seed * 10_000_000, rooms
 
     def train(self, index: int) -> Scene:
         """See Source; the stream never repeats a room before it reaches the held-out ones."""
-        return self._room(self.first + index % HELD_OUT_ROOMS)
+        return self._room(self._seed(index))
 
     def held_out(self, index: int) -> Scene:
         """See Source."""
@@ -74,12 +92,15 @@ class RoomSource:
 
     def turns(self, index: int) -> tuple[Turn, ...]:
         """See Source."""
-        seed = self.first + index % HELD_OUT_ROOMS
+        seed = self._seed(index)
         return object_turns(generate_room(seed).objects, seed=seed, count=self.count)
 
     def words(self) -> Iterator[str]:
         """See Source."""
         yield from vocabulary()
+
+    def _seed(self, index: int) -> int:
+        return self.first + index % (self.num_train or HELD_OUT_ROOMS)
 
     def _room(self, seed: int) -> Scene:
         return room_scene(seed, views=self.views, size=self.size, turns=self.count)
@@ -128,6 +149,7 @@ class ScanSource:
             self._held_out = self._having(self._held_out, held_out=True) or self._held_out
             if self.asked.skips:
                 warnings.warn(str(self.asked.skips), stacklevel=2)
+        self.num_train = len(self._train)
 
     def train(self, index: int) -> Scene:
         """See Source."""
@@ -199,8 +221,23 @@ class ScanSource:
 
 
 def open_source(
-    data: str, *, views: int, size: int, turns: int, hidden: int, seed: int = 0
+    data: str,
+    *,
+    views: int,
+    size: int,
+    turns: int,
+    hidden: int,
+    seed: int = 0,
+    rooms: int | None = None,
 ) -> Source:
-    """Open ``--data``: "rooms" generates them, anything else is a scan folder or a shipped scan."""
+    """Open ``--data``: "rooms" generates them, anything else is a scan folder or a shipped scan.
+
+    Raises:
+        ValueError: if a number of rooms is given of something else.
+    """
     options = {"views": views, "size": size, "turns": turns, "hidden": hidden, "seed": seed}
-    return RoomSource(**options) if data == "rooms" else ScanSource(data, **options)
+    if data == "rooms":
+        return RoomSource(**options, rooms=rooms)
+    if rooms is not None:
+        raise ValueError(f"rooms must be left out, unless they are generated; got {rooms}")
+    return ScanSource(data, **options)
