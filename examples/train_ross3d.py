@@ -15,8 +15,7 @@ from dataclasses import asdict, replace
 import torch
 from accelerate import Accelerator
 from reference.batching import open_batches
-from reference.build import build_from_options
-from reference.data.sources import open_source
+from reference.build import build_from_options, hides_views
 from reference.evaluation import held_out_losses
 from reference.options import FREE, parse_options, run_collators, run_tokenizer
 from reference.parameters import parameter_groups, trainable_table
@@ -24,6 +23,7 @@ from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
 from reference.sizes import size_table
+from reference.supervision import open_supervised
 from reference.training import batches, draw_mask, learning_rate, step_generators
 from tqdm import tqdm
 
@@ -39,9 +39,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     accelerator = Accelerator()
-    hidden = max(1, round(preset.views * preset.mask_ratio))
-    layout = {"views": preset.views, "size": preset.image_size, "turns": preset.turns}
-    source = open_source(args.data, **layout, hidden=hidden, seed=args.seed)
+    source = open_supervised(preset, vars(args))
     tokenizer = run_tokenizer(source, vars(args))
     model = build_from_options(preset, tokenizer, vars(args))
     collate, judging = run_collators(tokenizer, model, preset.views, vars(args))
@@ -76,9 +74,10 @@ def main() -> None:
         for micro in range(preset.accumulate):
             batch = next(loader).to(accelerator.device)
             mask_draw, noise_draw = step_generators(args.seed, step, micro, ranks["rank"])
-            ratio, every = preset.mask_ratio if bare.reconstruction.tasks else 0.0, preset.every
+            ratio = preset.mask_ratio if hides_views(bare.reconstruction.tasks) else 0.0
             about = None if args.grounding_pretext == "on" else ~batch.grounding_only
-            masked = draw_mask(batch, ratio, every, step=step, generator=mask_draw, among=about)
+            drawn = {"step": step, "generator": mask_draw, "among": about}
+            masked = draw_mask(batch, ratio, preset.every, **drawn)
             losses = model(batch, masked, step=step, generator=noise_draw, pretext=about)
             accelerator.backward(sum(losses.values()) / preset.accumulate)
             for name, loss in losses.items():
@@ -91,7 +90,7 @@ def main() -> None:
         progress.set_postfix({name: f"{value:.3f}" for name, value in row.items()})
         done = step + 1
         if main_process and args.evaluate and (done % 50 == 0 or done == preset.steps):
-            figures = held_out_losses(bare, judged, hidden)
+            figures = held_out_losses(bare, judged, source.hidden)
             row |= {f"heldout/{name}": value for name, value in figures.items()}
         if main_process:
             run.log({"step": step, **row})

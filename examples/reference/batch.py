@@ -56,7 +56,7 @@ class Batch:
         frames: the posed views.
         boxes: (b, o, 6) candidate objects, zero-padded, metres, world frame.
         objects: (b, o) True = an object, False = padding.
-        text: None = unlabelled scenes.
+        text: None = unlabelled scenes; some rows of a text may be unlabelled, too.
         points: features of the scenes' points, for the input "points"; None = there are none.
     """
 

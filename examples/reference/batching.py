@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from .batch import Batch
 from .data.groups import Group
 from .data.scene import Scene
-from .data.sources import Source
 from .presets import Preset
+from .supervision import SupervisedSource
 from .training import StepDataset
 
 BATCHES = ("mixed", "by-task")
@@ -81,6 +81,7 @@ class TaskDataset(Dataset[Batch]):
         collate: scenes -> batch.
         batch: scenes per batch.
         schedule: the group of every optimiser step.
+        unlabelled: index -> scene without text (see StepDataset).
         accumulate: batches per optimiser step.
         rank: of this process.
         ranks: number of processes.
@@ -92,6 +93,7 @@ class TaskDataset(Dataset[Batch]):
         collate: Callable[[Sequence[Scene]], Batch],
         batch: int,
         schedule: TaskSchedule,
+        unlabelled: Callable[[int], Scene] | None = None,
         *,
         accumulate: int = 1,
         rank: int = 0,
@@ -99,17 +101,22 @@ class TaskDataset(Dataset[Batch]):
     ) -> None:
         self.scene, self.collate, self.batch, self.schedule = scene, collate, batch, schedule
         self.accumulate, self.rank, self.ranks = accumulate, rank, ranks
+        self.unlabelled = unlabelled
 
     def __getitem__(self, index: int) -> Batch:
         step, micro = divmod(index, self.accumulate)
         group, before = self.schedule[step]
         number = before * self.accumulate + micro
         first = (number * self.ranks + self.rank) * self.batch
-        return self.collate([self.scene(first + i, group) for i in range(self.batch)])
+        scenes = [self.scene(first + i, group) for i in range(self.batch)]
+        if self.unlabelled is not None:
+            beside = (index * self.ranks + self.rank) * self.batch
+            scenes += [self.unlabelled(beside + i) for i in range(self.batch)]
+        return self.collate(scenes)
 
 
 def open_batches(
-    source: Source,
+    source: SupervisedSource,
     collate: Callable[[Sequence[Scene]], Batch],
     preset: Preset,
     kind: str = "mixed",
@@ -135,8 +142,8 @@ def open_batches(
     place = {"rank": rank, "ranks": ranks}
     if kind not in BATCHES:
         raise ValueError(f"kind must be one of {BATCHES}; got {kind!r}")
+    scenes = (source.train, collate, preset.batch)
     if kind == "mixed":
-        return StepDataset(source.train, collate, preset.batch, **place)
-    schedule = TaskSchedule(source.shares, seed)
-    steps = {"accumulate": preset.accumulate, **place}
-    return TaskDataset(source.train, collate, preset.batch, schedule, **steps)
+        return StepDataset(*scenes, source.unlabelled, **place)
+    schedule, steps = TaskSchedule(source.shares, seed), {"accumulate": preset.accumulate}
+    return TaskDataset(*scenes, schedule, source.unlabelled, **steps, **place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -19,6 +19,7 @@ from ross3d import (
     ReconstructionLoss,
     Tokenizer,
     VAETokenizer,
+    VanillaTask,
     require,
 )
 
@@ -52,11 +53,17 @@ FLUX_VAE = {
 
 TASKS = {
     "both": ("cross_view", "global_view"),
+    "vanilla": ("vanilla",),
     "cross_view": ("cross_view",),
     "global_view": ("global_view",),
     "none": (),
 }
 """What ``--tasks`` can be: names of the pretext tasks."""
+
+
+def hides_views(tasks: Iterable[str]) -> bool:
+    """Whether pretext tasks of these names need views to be hidden: all but the vanilla one do."""
+    return any(name != "vanilla" for name in tasks)
 
 
 def build_from_options(
@@ -161,17 +168,18 @@ def build_reconstruction(
     Raises:
         ValueError: if a name is unknown.
     """
-    if unknown := set(tasks) - set(TASKS["both"]):
-        raise ValueError(f"tasks must be some of {TASKS['both']}; got {sorted(unknown)}")
+    if unknown := set(tasks) - (known := {name for names in TASKS.values() for name in names}):
+        raise ValueError(f"tasks must be some of {sorted(known)}; got {sorted(unknown)}")
     if not tasks:
         return NoReconstruction()
     teacher = build_teacher(preset, vae)
     bev, stride = preset.bev_size, teacher.stride
-    known: dict[str, PretextTask] = {
+    built: dict[str, PretextTask] = {
+        "vanilla": VanillaTask(preset.view_size, stride=stride),
         "cross_view": CrossViewTask(preset.view_size, stride=stride),
         "global_view": GlobalViewTask(BEVRenderer(bev), bev, stride=stride),
     }
-    chosen = {name: known[name] for name in tasks}
+    chosen = {name: built[name] for name in tasks}
     return ReconstructionLoss(
         chosen,
         teacher,

@@ -178,6 +178,13 @@ def prompt_ids(
     return Prompt(input_ids, torch.tensor(targets), torch.tensor(segments), coords, grounds)
 
 
+def unlabelled_prompt(scene_ids: Sequence[int]) -> Prompt:
+    """Write what stands for a scene, about which nothing is said."""
+    ids = torch.tensor(scene_ids)
+    nowhere = ids[:0]
+    return Prompt(ids, torch.full_like(ids, IGNORE), torch.zeros_like(ids), nowhere, nowhere)
+
+
 def collate_text(
     prompts: Sequence[Prompt], pad_id: int, *, side: Literal["right", "left"] = "right"
 ) -> dict[str, Tensor]:

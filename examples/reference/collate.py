@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch, Text, stack_scenes
-from .chat import collate_text, prompt_ids
+from .chat import collate_text, prompt_ids, unlabelled_prompt
 from .chat_format import chat_format
 from .data.scene import Scene
 from .labels import Labels
@@ -49,16 +49,13 @@ class SceneCollator:
     def __call__(self, scenes: Sequence[Scene]) -> Batch:
         """Collate for training: answers are there, padding is on the right.
 
-        Scenes without turns make an unlabelled batch; a batch is all labelled or all not.
-
-        Raises:
-            ValueError: if some scenes of the batch have turns and others have none.
+        Of a scene without turns only what stands for the scene is written: it has no label and no
+        query, so that the pretext tasks alone learn from it. Of scenes none of which has turns the
+        batch is without text.
         """
-        labelled = [bool(scene.turns) for scene in scenes]
-        if any(labelled) != all(labelled):
-            raise ValueError(f"scenes must all have turns, or none of them; got {labelled}")
         batch = stack_scenes(scenes)
-        return replace(batch, text=self._text(scenes, True)) if all(labelled) else batch
+        labelled = any(scene.turns for scene in scenes)
+        return replace(batch, text=self._text(scenes, True)) if labelled else batch
 
     def questions(self, scenes: Sequence[Scene]) -> Batch:
         """Collate for generation: the last turn is unanswered, padding is on the left."""
@@ -87,6 +84,8 @@ class SceneCollator:
             prompt_ids(
                 self.tokenizer, scene.turns, self.scene_ids, answered=answered, **self.options
             )
+            if scene.turns or not answered
+            else unlabelled_prompt(self.scene_ids)
             for scene in scenes
         ]
         side = "right" if answered else "left"

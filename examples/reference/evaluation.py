@@ -15,7 +15,7 @@ from .batch import Batch
 from .collate import SceneCollator
 from .data.sources import Source
 from .model import Ross3D
-from .rebuilding import hide_last, picture_figures
+from .rebuilding import hide_for, picture_figures
 from .run import generator_for
 
 
@@ -26,7 +26,7 @@ def held_out_losses(model: Ross3D, batches: Iterable[Batch], hidden: int) -> dic
     Args:
         model: to be judged.
         batches: held-out scenes.
-        hidden: views at the end of each scene that are hidden, if there is a pretext task.
+        hidden: views at the end of each scene that are hidden, if a pretext task needs it.
 
     Returns:
         Name -> mean loss.
@@ -35,7 +35,7 @@ def held_out_losses(model: Ross3D, batches: Iterable[Batch], hidden: int) -> dic
     model.eval()
     for number, batch in enumerate(batches):
         generator = generator_for("held out", number)
-        masked = hide_last(batch, hidden if model.reconstruction.tasks else 0)
+        masked = hide_for(model, batch, hidden)
         for name, loss in model(batch, masked, generator=generator).items():
             totals[name].append(float(loss))
     model.train()

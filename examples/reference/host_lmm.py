@@ -63,6 +63,11 @@ class HostLMM(nn.Module, ABC):
         self.view_start, self.view_end = tuple(view_start), tuple(view_end)
         self.visual_attention = visual_attention
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what the language model reads; adapters may keep words of another one."""
+        return self.host.get_output_embeddings().weight.dtype
+
     def scene_ids(self, views: int) -> list[int]:
         """Ids that stand for a scene, as ``LMM.scene_ids`` says."""
         placeholders = [self.visual_token_id] * (self.grid[0] * self.grid[1])
@@ -162,8 +167,7 @@ class HostLMM(nn.Module, ABC):
 
     def _mask(self, placeholder: Tensor, segments: Tensor) -> Tensor:
         together = placeholder if self.visual_attention == "bidirectional" else None
-        dtype = self.host.get_input_embeddings().weight.dtype
-        return segment_mask(segments, dtype, together)
+        return segment_mask(segments, self.dtype, together)
 
     @contextmanager
     def _prefill(self, input_ids: Tensor) -> Iterator[None]:

@@ -41,8 +41,9 @@ class LlavaLMM(HostLMM):
     def encode(self, images: Tensor) -> Tensor:
         """Turn images (b, m, 3, h, w) in [0, 1], of the tower's size, into visual tokens."""
         pixels = normalise(images, self.image_size, self.mean, self.std)
-        pixels = pixels.to(self.host.get_input_embeddings().weight.dtype)
-        features = self.host.model.get_video_features(pixels, return_dict=True).pooler_output
+        features = self.host.model.get_video_features(
+            pixels.to(self.dtype), return_dict=True
+        ).pooler_output
         m, p = images.shape[1], self.grid[0] * self.grid[1]
         return rearrange(features[:, : m * p], "b (m p) d -> b m p d", m=m)
 
@@ -51,7 +52,7 @@ class LlavaLMM(HostLMM):
         return rearrange(visual, "b m p d -> b (m p) d")
 
     def _inputs(self, visual: Tensor, input_ids: Tensor, added: Tensor | None) -> dict[str, Any]:
-        features = self._features(visual.to(self.host.get_input_embeddings().weight.dtype))
+        features = self._features(visual.to(self.dtype))
         return self._hand_over("video", features, input_ids, added)
 
 

@@ -78,7 +78,7 @@ class Ross3D(Pretrained):
         """Compute the losses of a batch.
 
         Args:
-            batch: scenes; without text only the pretext tasks teach.
+            batch: scenes; from those without text only the pretext tasks learn.
             masked: (b, m) bool, True = hidden; None = every view is visible.
             step: optimiser step, for the tasks' schedules; None = every task takes part.
             generator: of the denoiser's timesteps and noise.

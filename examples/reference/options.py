@@ -17,6 +17,7 @@ from .files import read_json
 from .inputs import INPUTS
 from .labels import Labels
 from .presets import PRESETS
+from .supervision import add_supervision_options
 from .trainable import TRAIN
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     add("--context", default="all", choices=["visible", "all", "own"])
     add("--no-target-coords", action="store_true", help="one condition for all")
     add("--no-context-coords", action="store_true", help="tokens without place")
+    add_supervision_options(parser)
     add("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
     add("--batches", default="mixed", choices=BATCHES, help="one kind of task per step, or all")
     add("--labels", default="answer", choices=get_args(Labels), help="what is supervised of a turn")

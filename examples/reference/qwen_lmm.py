@@ -13,12 +13,7 @@ from .pixels import CLIP_MEAN, CLIP_STD, HALF, Statistic
 from .segments import segment_shift
 
 if TYPE_CHECKING:
-    from transformers import (
-        PreTrainedModel,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen3_5ForConditionalGeneration,
-        Qwen3VLForConditionalGeneration,
-    )
+    from transformers import PreTrainedModel
 
 
 class QwenLMM(PatchLMM):
@@ -31,23 +26,31 @@ class QwenLMM(PatchLMM):
         host: the untouched model of transformers.
         image_size: pixels of a view, (height, width) or the side of a square: multiples of a visual
             token's, that is of two patches.
-        mean: what is subtracted from images in [0, 1], per channel or for all.
-        std: what the difference is divided by.
+        mean: what is subtracted from images in [0, 1], per channel or for all; None = the family's.
+        std: what the difference is divided by; None = the family's.
         visual_attention: which placeholders see each other (see HostLMM).
 
     Raises:
-        ValueError: if the patches do not divide ``image_size``.
+        ValueError: if the patches do not divide ``image_size``, or views are to see each other
+            in a host that cannot do it.
     """
+
+    default_mean: Statistic = HALF
+    default_std: Statistic = HALF
+    takes_mask = True
 
     def __init__(
         self,
         host: PreTrainedModel,
         image_size: int | tuple[int, int],
         *,
-        mean: Statistic = HALF,
-        std: Statistic = HALF,
+        mean: Statistic | None = None,
+        std: Statistic | None = None,
         visual_attention: VisualAttention = "causal",
     ):
+        if visual_attention == "bidirectional" and not self.takes_mask:
+            expected = "'causal' for a host with linear attention, which takes no such mask"
+            raise ValueError(f"visual_attention must be {expected}; got {visual_attention!r}")
         config, vision = host.config, host.config.vision_config
         super().__init__(
             host,
@@ -55,8 +58,8 @@ class QwenLMM(PatchLMM):
             patch_size=vision.patch_size,
             merge_size=vision.spatial_merge_size,
             num_frames=vision.temporal_patch_size,
-            mean=mean,
-            std=std,
+            mean=self.default_mean if mean is None else mean,
+            std=self.default_std if std is None else std,
             view_start=(config.vision_start_token_id,),
             view_end=(config.vision_end_token_id,),
             visual_attention=visual_attention,
@@ -114,27 +117,9 @@ class QwenLMM(PatchLMM):
 
 
 class Qwen25VLLMM(QwenLMM):
-    """Qwen2.5-VL.
+    """Qwen2.5-VL: its released weights take views of multiples of 28 pixels, and CLIP's colours."""
 
-    Args:
-        host: the untouched model of transformers.
-        image_size: pixels of a view, (height, width) or the side of a square: multiples of 28 with
-            the released weights.
-        mean: what is subtracted from images in [0, 1], per channel or for all.
-        std: what the difference is divided by.
-        visual_attention: which placeholders see each other (see HostLMM).
-    """
-
-    def __init__(
-        self,
-        host: Qwen2_5_VLForConditionalGeneration,
-        image_size: int | tuple[int, int],
-        *,
-        mean: Statistic = CLIP_MEAN,
-        std: Statistic = CLIP_STD,
-        visual_attention: VisualAttention = "causal",
-    ):
-        super().__init__(host, image_size, mean=mean, std=std, visual_attention=visual_attention)
+    default_mean, default_std = CLIP_MEAN, CLIP_STD
 
 
 class Qwen3VLLMM(QwenLMM):
@@ -142,61 +127,24 @@ class Qwen3VLLMM(QwenLMM):
 
     These deep features stand behind the tokens: ``encode`` gives (b, m, p, d * (1 + num_deep)).
     Those of a hidden view must be zero, or they tell what it shows. ``decode`` and ``generate``
-    take tokens of width d as well, with no deep features.
-
-    Args:
-        host: the untouched model of transformers.
-        image_size: pixels of a view, (height, width) or the side of a square: multiples of 32 with
-            the released weights.
-        mean: what is subtracted from images in [0, 1], per channel or for all.
-        std: what the difference is divided by.
-        visual_attention: which placeholders see each other (see HostLMM).
+    take tokens of width d as well, with no deep features. Released weights take views of multiples
+    of 32 pixels.
     """
 
-    def __init__(
-        self,
-        host: Qwen3VLForConditionalGeneration,
-        image_size: int | tuple[int, int],
-        *,
-        mean: Statistic = HALF,
-        std: Statistic = HALF,
-        visual_attention: VisualAttention = "causal",
-    ):
-        super().__init__(host, image_size, mean=mean, std=std, visual_attention=visual_attention)
-        self.num_deep = len(host.config.vision_config.deepstack_visual_indexes)
+    @property
+    def num_deep(self) -> int:  # type: ignore[override]
+        """Layers that get features of their own."""
+        return len(self.host.config.vision_config.deepstack_visual_indexes)
 
 
 class Qwen35LMM(QwenLMM):
     """Qwen3.5, most layers of which keep a running summary in place of attention.
 
     A summary goes through the text in order, past one turn into the next: neither independent turns
-    nor bidirectional views can be had.
-
-    Args:
-        host: the untouched model of transformers.
-        image_size: pixels of a view, (height, width) or the side of a square: multiples of 32 with
-            the released weights.
-        mean: what is subtracted from images in [0, 1], per channel or for all.
-        std: what the difference is divided by.
-        visual_attention: "causal".
-
-    Raises:
-        ValueError: if ``visual_attention`` is not "causal".
+    nor bidirectional views can be had. Released weights take views of multiples of 32 pixels.
     """
 
-    def __init__(
-        self,
-        host: Qwen3_5ForConditionalGeneration,
-        image_size: int | tuple[int, int],
-        *,
-        mean: Statistic = HALF,
-        std: Statistic = HALF,
-        visual_attention: VisualAttention = "causal",
-    ):
-        super().__init__(host, image_size, mean=mean, std=std, visual_attention=visual_attention)
-        if visual_attention != "causal":
-            expected = "'causal' for a host with linear attention, which takes no such mask"
-            raise ValueError(f"visual_attention must be {expected}; got {visual_attention!r}")
+    takes_mask = False
 
     def _mask(self, placeholder: Tensor, segments: Tensor) -> Tensor:
         if bool((segments > 1).any()):

@@ -11,10 +11,11 @@ from torch import Tensor
 from ross3d import PosedFrames, Reconstruction, select_views
 
 from .batch import Batch
+from .build import hides_views
 from .model import Ross3D
 from .run import generator_for
 
-PICTURE_TASKS = ("cross_view", "global_view")
+PICTURE_TASKS = ("cross_view", "global_view", "vanilla")
 """Tasks whose targets are the scene's own colours; other targets have no mean among its views."""
 
 
@@ -23,6 +24,11 @@ def hide_last(batch: Batch, hidden: int) -> Tensor:
     b, m = batch.frames.images.shape[:2]
     index = torch.arange(m, device=batch.frames.images.device)
     return (index >= m - hidden).expand(b, m)
+
+
+def hide_for(model: Ross3D, batch: Batch, hidden: int) -> Tensor:
+    """A mask (b, m) that hides the last views, if the model has been trained with hidden views."""
+    return hide_last(batch, hidden if hides_views(model.reconstruction.tasks) else 0)
 
 
 @torch.no_grad()
@@ -81,7 +87,7 @@ def picture_figures(
     """
     totals: dict[str, list[Tensor]] = defaultdict(list)
     for number, batch in enumerate(batches):
-        masked = hide_last(batch, hidden)
+        masked = hide_for(model, batch, hidden)
         rebuilt = rebuild(model, batch, masked, steps=steps, method=method, seed=number)
         for name, r in rebuilt.items():
             truth, weight = r.targets.images, r.targets.weight

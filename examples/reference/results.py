@@ -16,7 +16,7 @@ from .grounding_picture import Query, grounding_picture
 from .model import Ross3D
 from .pictures import bev_picture, reconstruction_picture, views_picture
 from .plots import losses_picture
-from .rebuilding import hide_last, nearest_views, rebuild
+from .rebuilding import hide_for, nearest_views, rebuild
 from .report import write_report
 from .run import RunFolder
 
@@ -94,7 +94,7 @@ def write_pictures(
     model.eval()
     held_out = [source.held_out(i) for i in range(scenes)]
     batch = collate(held_out).to(next(model.parameters()).device)
-    masked = hide_last(batch, source.hidden if model.reconstruction.tasks else 0)
+    masked = hide_for(model, batch, source.hidden)
     rebuilt = rebuild(model, batch, masked, steps=steps, method=method)
     pictures: dict[str, Image] = {"views.png": views_picture(batch.frames, masked)}
     if cross := rebuilt.get("cross_view"):
@@ -140,6 +140,11 @@ def compared(figures: Mapping[str, float]) -> dict[str, dict[str, float]]:
             ("cross_view/psnr_mean", "cross_view/psnr_nearest", "cross_view/psnr_limit"),
         ),
         (
+            "all views, PSNR in dB",
+            "vanilla/psnr",
+            ("vanilla/psnr_mean", "vanilla/psnr_limit"),
+        ),
+        (
             "bird's-eye view, PSNR in dB",
             "global_view/psnr",
             ("global_view/psnr_mean", "global_view/psnr_limit"),
@@ -158,6 +163,8 @@ MEANING = {
     "cross_view/psnr_mean": "the mean colour of the visible views",
     "cross_view/psnr_nearest": "the nearest visible view",
     "cross_view/psnr_limit": "the tokenizer's round trip",
+    "vanilla/psnr_mean": "the mean colour of the views",
+    "vanilla/psnr_limit": "the tokenizer's round trip",
     "global_view/psnr_mean": "the mean colour of the visible views",
     "global_view/psnr_limit": "the tokenizer's round trip",
 }

@@ -23,6 +23,8 @@ class StepDataset(Dataset[Batch]):
         scene: index -> scene, endless.
         collate: scenes -> batch.
         batch: scenes per batch.
+        unlabelled: index -> scene without text, endless; a batch holds as many of them on top,
+            those of the same indices. None = there are none.
         rank: of this process.
         ranks: number of processes.
     """
@@ -32,17 +34,18 @@ class StepDataset(Dataset[Batch]):
         scene: Callable[[int], Scene],
         collate: Callable[[Sequence[Scene]], Batch],
         batch: int,
+        unlabelled: Callable[[int], Scene] | None = None,
         *,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.scene, self.collate, self.batch, self.rank, self.ranks = (
-            scene, collate, batch, rank, ranks,
-        )  # fmt: skip
+        self.collate, self.batch, self.rank, self.ranks = collate, batch, rank, ranks
+        self.streams = [scene] if unlabelled is None else [scene, unlabelled]
 
     def __getitem__(self, index: int) -> Batch:
         first = (index * self.ranks + self.rank) * self.batch
-        return self.collate([self.scene(first + i) for i in range(self.batch)])
+        numbers = range(first, first + self.batch)
+        return self.collate([scene(i) for scene in self.streams for i in numbers])
 
 
 def batches(dataset: Dataset[Batch], numbers: range, *, workers: int = 1) -> Iterator[Batch]:

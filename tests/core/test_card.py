@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from ross3d.core.card import UNSTATED, ModelCard
+from ross3d.core.card import ModelCard
 
 
 def front(text: str) -> list[str]:
@@ -14,8 +14,8 @@ def test_a_card_says_what_is_not_stated() -> None:
     text = ModelCard("A block").text()
     assert "# A block\n" in text
     for name in ("Teacher", "Data", "Protocol"):
-        assert f"**{name}**: {UNSTATED}" in text
-    assert f"- these weights: {UNSTATED}" in text
+        assert f"**{name}**: {ModelCard.UNSTATED}" in text
+    assert f"- these weights: {ModelCard.UNSTATED}" in text
     assert front(text) == [
         'library_name: "ross3d"',
         "tags:",

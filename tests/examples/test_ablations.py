@@ -1,47 +1,57 @@
-"""The ablation's table and picture."""
+"""The ablations: which grid the options mean, and the default one from training to picture."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import ablations
 import pytest
 from PIL import Image
+from reference.arms import GRIDS
+
+Patch = pytest.MonkeyPatch
 
 
-def test_the_table_has_mean_and_spread() -> None:
-    runs = [dict.fromkeys(ablations.FIGURES, value) for value in (1.0, 2.0, 3.0)]
-    lines = ablations.table({"all, with places": runs, "alone": runs[:1]}).splitlines()
-    assert lines[0].count("|") == lines[2].count("|") == len(ablations.FIGURES) + 2
-    assert lines[2].startswith("| all, with places | 2.000 ± 1.000 |")
-    assert lines[3].startswith("| alone | 1.000 ± 0.000 |")
+def call(monkeypatch: Patch, *given: str) -> None:
+    monkeypatch.setattr("sys.argv", ["ablations.py", *given])
 
 
-def test_finished_runs_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm, calls = next(iter(ablations.ARMS)), []
+@pytest.mark.parametrize("name", [None, *sorted(GRIDS)])
+def test_grids_have_names(name: str | None, monkeypatch: Patch) -> None:
+    call(monkeypatch, *([] if name is None else [f"--grid={name}"]), "--seeds=2")
+    args, grid = ablations.parse()
+    assert grid == GRIDS[name or "contexts"]()
+    assert args.seeds == 2
 
-    def pretend(command: list[str], **_: object) -> None:
-        calls.append(command)
-        folder = Path(next(x for x in command if x.startswith("--out=")).removeprefix("--out="))
-        folder.mkdir()
-        (folder / "figures.json").write_text(json.dumps({"cross_view/psnr": 18.0}))
 
-    monkeypatch.setattr(ablations.subprocess, "run", pretend)
-    monkeypatch.setattr("sys.argv", ["ablations.py", f"--out={tmp_path}", "--steps=3"])
-    args = ablations.parse()
-    for _ in range(2):
-        assert ablations.train(arm, 1, args) == {"cross_view/psnr": 18.0}
-    assert len(calls) == 1
-    assert {"--seed=1", "--steps=3", "--context=visible"} <= set(calls[0])
+def test_options_vary(monkeypatch: Patch) -> None:
+    call(monkeypatch, "--vary", "tasks=none,both", "seed=1", "--jobs=2", "--", "--train=lora")
+    args, grid = ablations.parse()
+    assert [arm.name for arm in grid.arms] == ["none, 1", "both, 1"]
+    assert args.options == ["--train=lora"]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["--vary", "tasks"], "vary must be options such as tasks=none,both; got ['tasks']"),
+        (["--vary", "tasks=none", "--grid=tasks"], "not allowed with argument"),
+    ],
+)
+def test_what_is_no_grid_is_refused(
+    given: list[str], complaint: str, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, *given)
+    with pytest.raises(SystemExit):
+        ablations.parse()
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_every_arm_trains_and_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--steps=1", "--evaluate=1", "--seeds=1"]
-    monkeypatch.setattr("sys.argv", ["ablations.py", f"--out={tmp_path}", *options])
+def test_every_arm_trains_and_is_shown(tmp_path: Path, monkeypatch: Patch) -> None:
+    call(monkeypatch, f"--out={tmp_path}", "--steps=1", "--evaluate=1", "--seeds=1")
     ablations.main()
-    table = (tmp_path / "ablations.md").read_text()
-    assert len(table.splitlines()) == 2 + len(ablations.ARMS)
+    arms = GRIDS["contexts"]().arms
+    assert len((tmp_path / "ablations.md").read_text().splitlines()) == 2 + len(arms)
     with Image.open(tmp_path / "ablations.png") as picture:
-        assert picture.width > 192 * (len(ablations.ARMS) + 1)
+        assert picture.width > 192 * (len(arms) + 1)

@@ -8,6 +8,7 @@ from reference.batching import TaskDataset, TaskSchedule, open_batches
 from reference.data.groups import GROUP_OF, Group
 from reference.data.scene import Scene
 from reference.data.sources import RoomSource
+from reference.supervision import SupervisedSource
 from reference.training import batches
 from tiny import PRESET
 
@@ -72,6 +73,19 @@ def test_ranks_and_micro_batches_of_a_step_are_of_one_group_and_no_scene_is_left
     assert all(found == list(range(len(found))) for found in read.values())
 
 
+def test_scenes_without_text_come_on_top() -> None:
+    def bare(index: int) -> tuple[None, int]:
+        return None, index
+
+    sets = [
+        TaskDataset(named, listed, 2, TaskSchedule({"qa": 1}), bare, rank=rank, ranks=2)
+        for rank in range(2)
+    ]
+    assert sets[1][3] == [("qa", 14), ("qa", 15), (None, 14), (None, 15)]
+    read = [index for i in range(4) for one in sets for group, index in one[i] if not group]
+    assert read == list(range(16))
+
+
 def test_workers_change_nothing() -> None:
     dataset = TaskDataset(named, listed, 2, TaskSchedule(SHARES))
     alone, helped = (list(batches(dataset, range(5, 11), workers=n)) for n in (0, 1))
@@ -83,7 +97,7 @@ def count_kinds(scenes: list[Scene]) -> list[set[str]]:
 
 
 def test_rooms_come_mixed_or_by_task() -> None:
-    source = RoomSource(views=2, size=16, turns=6, hidden=1)
+    source = SupervisedSource(RoomSource(views=2, size=16, turns=6, hidden=1))
     preset = replace(PRESET, batch=2)
     mixed = open_batches(source, count_kinds, preset)
     assert all(len(groups) == 3 for groups in mixed[0])

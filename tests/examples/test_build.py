@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference.build import build_model, build_objective, build_teacher
+from reference.build import TASKS, build_model, build_objective, build_teacher, hides_views
 from reference.chat import IMAGE, build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import RoomSource
@@ -68,6 +68,21 @@ def test_options_reach_the_conditioners(context: str, target_coords: bool) -> No
     with torch.no_grad():
         losses = tiny.model(tiny.batch(), hide(2, 4, 1))
     assert all(loss.isfinite() for loss in losses.values())
+
+
+@torch.no_grad()
+def test_the_vanilla_task_recovers_views_that_are_seen() -> None:
+    tiny = tiny_ross3d(tasks=TASKS["vanilla"])
+    batch = tiny.batch()
+    task = tiny.model.reconstruction.tasks["vanilla"]
+    assert task(batch.frames, tiny.model.no_mask(batch)).images.shape[:2] == (2, PRESET.views)
+    assert set(tiny.model(batch)) == {"vanilla", "text", "grounding"}
+
+
+def test_views_are_hidden_for_all_tasks_but_vanilla() -> None:
+    hiding = {name for name, tasks in TASKS.items() if hides_views(tasks)}
+    assert hiding == {"both", "cross_view", "global_view"}
+    assert hides_views(["vanilla", "normals"])
 
 
 def test_objectives() -> None:

@@ -105,9 +105,28 @@ def test_scenes_without_turns_are_unlabelled(collate: SceneCollator) -> None:
     assert batch.objects.sum(1).tolist() == [3, 0]
 
 
-def test_a_batch_is_labelled_or_not(collate: SceneCollator) -> None:
-    with pytest.raises(ValueError, match=r"all have turns, or none of them; got \[True, False\]"):
-        collate([scene(QA), scene()])
+def test_a_batch_may_hold_scenes_without_turns(collate: SceneCollator) -> None:
+    labelled, bare = scene(QA, SQA, ONE), scene(objects=2)
+    batch = collate([bare, labelled])
+    alone = collate([labelled]).text
+    text = batch.text
+    assert batch.objects.sum(1).tolist() == [2, 3]
+    for name in ("input_ids", "attention_mask", "segments", "labels"):
+        assert torch.equal(getattr(text, name)[1:], getattr(alone, name)), name
+    for name in ("coord_positions", "ground_positions"):
+        assert getattr(text, name).tolist() == [[-1], *getattr(alone, name).tolist()], name
+    assert (text.labels[0] == IGNORE).all()
+    assert not text.ground_targets[0].any()
+    visual = collate.tokenizer.convert_tokens_to_ids(IMAGE)
+    assert text.input_ids[0, :NUM_VISUAL].tolist() == [visual] * NUM_VISUAL
+    assert text.segments[0].unique().tolist() == [-1, 0]
+    assert (text.segments[0] == 0).sum() == NUM_VISUAL
+    assert text.attention_mask[0].sum() == NUM_VISUAL
+
+
+def test_questions_must_be_asked(collate: SceneCollator) -> None:
+    with pytest.raises(ValueError, match="turns must hold at least one turn; got none"):
+        collate.questions([scene(QA), scene()])
 
 
 def test_decode_drops_special_tokens(collate: SceneCollator) -> None:

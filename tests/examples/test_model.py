@@ -129,13 +129,16 @@ def test_no_leak(context: str) -> None:
     assert not torch.equal(*unmasked), "the pixels must matter where they are seen"
 
 
-@pytest.mark.parametrize("step", ["full", "without masks", "unlabelled"])
+@pytest.mark.parametrize("step", ["full", "without masks", "unlabelled", "half labelled"])
 def test_gradients_reach_every_trainable_parameter(step: str) -> None:
     tiny = tiny_ross3d(turns=8)
     batch = tiny.batch()
     masked = None if step == "without masks" else hide(2, 4, 1)
     if step == "unlabelled":
         batch = batch.without_text()
+    if step == "half labelled":
+        scenes = tiny.scenes()
+        batch = tiny.collate([scenes[0], replace(scenes[1], turns=())])
     computed = losses(tiny, batch, masked)
     assert (float(computed["cross_view"].detach()) == 0.0) == (step == "without masks")
     assert computed["cross_view"].requires_grad
@@ -147,7 +150,8 @@ def test_gradients_reach_every_trainable_parameter(step: str) -> None:
     idle = {n for n, p in trained if not p.grad.any()}
     without = {n for n, _ in trained if "cross_view" in n or n.startswith("masker")}
     words = {n for n, _ in trained if not reads_pictures(n)}
-    assert idle == {"full": set(), "without masks": without, "unlabelled": words}[step]
+    others = {"without masks": without, "unlabelled": words}
+    assert idle == others.get(step, set())
 
 
 def reads_pictures(name: str) -> bool:
@@ -192,6 +196,38 @@ def test_unlabelled_scenes_have_the_pretext_losses_of_labelled_ones(tiny: Tiny) 
     with_text, without = (losses(tiny, b, masked) for b in (batch, batch.without_text()))
     for name, loss in without.items():
         close(loss, with_text[name])
+
+
+@pytest.mark.parametrize("representation", ["views", "voxels"])
+@torch.no_grad()
+def test_a_batch_of_both_kinds_equals_batches_of_each(representation: str) -> None:
+    tiny = tiny_ross3d(representation=representation)
+    labelled, other = uneven(tiny)
+    bare, masked = replace(other, turns=()), hide(2, 4, 2)
+    mixed, alone = losses(tiny, tiny.collate([bare, labelled]), masked), {}
+    _, hidden, _ = read(tiny, tiny.collate([bare, labelled]), masked)
+    for row, scene in enumerate([bare, labelled]):
+        batch = tiny.collate([scene])
+        _, one = tiny.model.read(batch, tiny.model.see(batch, masked[:1]), masked[:1])
+        close(hidden[row], one[0])
+        alone |= losses(tiny, batch, masked[:1])
+    close(mixed["text"], alone["text"])
+    close(mixed["grounding"], alone["grounding"])
+    # The noise is drawn for all targets of a batch at once: compare batches of the same scenes.
+    without = losses(tiny, tiny.collate([other, labelled]).without_text(), masked)
+    for name, loss in without.items():
+        close(mixed[name], loss)
+        assert float(loss) > 0
+
+
+def test_the_text_of_one_scene_does_not_teach_another() -> None:
+    tiny = tiny_ross3d(tasks=())
+    labelled, other = uneven(tiny)
+    batch = tiny.collate([replace(other, turns=()), labelled])
+    batch.frames.images.requires_grad_()
+    sum(losses(tiny, batch).values()).backward()
+    assert not batch.frames.images.grad[0].any()
+    assert batch.frames.images.grad[1].any()
 
 
 @torch.no_grad()

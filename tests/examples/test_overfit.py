@@ -14,6 +14,7 @@ from reference.chat import build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import ScanSource
 from reference.evaluation import grounding_figures
+from reference.supervision import SupervisedSource
 from tiny import PRESET
 
 LIVING_ROOM = Path(__file__).resolve().parents[3] / "shared" / "data" / "living_room"
@@ -29,7 +30,7 @@ def test_a_small_model_learns_all_five_tasks_by_heart(kind: str) -> None:
     torch.manual_seed(0)
     model = build_model(preset, tokenizer, tasks=(), several="each")
     collate = SceneCollator(tokenizer, model.scene_ids(4))
-    batches = open_batches(source, collate, preset, kind)
+    batches = open_batches(SupervisedSource(source), collate, preset, kind)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(STEPS[kind]):
         optimizer.param_groups[0]["lr"] = 4e-3 * min(1.0, 2 * (1 - step / STEPS[kind]))

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from reference.build import TASKS
 from reference.rebuilding import (
+    hide_for,
     hide_last,
     mean_colours,
     nearest_views,
@@ -39,6 +41,20 @@ def test_hide_last(tiny: Tiny) -> None:
     masked = hide_last(tiny.batch(), 1)
     assert masked.tolist() == [[False, False, False, True]] * 2
     assert not hide_last(tiny.batch(), 0).any()
+
+
+@pytest.mark.parametrize(("tasks", "hidden"), [("both", 2), ("vanilla", 0), ("none", 0)])
+def test_views_are_hidden_from_models_that_know_it(tasks: str, hidden: int) -> None:
+    tiny = tiny_ross3d(tasks=TASKS[tasks])
+    batch = tiny.batch(1)
+    assert hide_for(tiny.model, batch, 2).sum() == hidden
+    figures = picture_figures(tiny.model, [batch], 2, steps=1)
+    assert {name.partition("/")[0] for name in figures} == set(TASKS[tasks])
+    if tasks == "vanilla":
+        flat = batch.frames.images.mean(dim=(1, 3, 4))[:, None, :, None, None]
+        truth = batch.frames.images
+        mean = psnr(flat.expand_as(truth), truth, torch.ones_like(truth[:, :, 0])).mean()
+        assert figures["vanilla/psnr_mean"] == pytest.approx(float(mean), abs=1e-3)
 
 
 def test_pictures_repeat_and_do_not_read_text(tiny: Tiny) -> None:

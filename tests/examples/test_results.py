@@ -42,6 +42,12 @@ def test_pictures_without_text(tiny: Tiny, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(names)
 
 
+def test_nothing_is_hidden_for_the_vanilla_task(tmp_path: Path) -> None:
+    tiny = tiny_ross3d(turns=8, tasks=("vanilla",))
+    names = write_pictures(RunFolder(tmp_path), tiny.model, tiny.source, tiny.collate, scenes=2)
+    assert names == ["views.png", "grounding.png"]
+
+
 def test_scenes_without_phrases_cannot_be_grounded(tiny: Tiny) -> None:
     scenes = tiny.scenes(1)
     asked = [t for t in scenes[0].turns if not t.kind.endswith("grounding")]

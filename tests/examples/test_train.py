@@ -88,6 +88,9 @@ def test_a_checkpoint_of_another_config_is_refused(
         (("--steps", 7), "--steps must be 5, as saved in {config}; got 7"),
         (("--seed", 1), "--seed must be 0, as saved in {config}; got 1"),
         (("--preset", "small"), "--preset must be tiny, as saved in {config}; got small"),
+        (("--labelled", 0.5), "--labelled must be 1.0, as saved in {config}; got 0.5"),
+        (("--unlabelled", "rest"), "--unlabelled must be none, as saved in {config}; got rest"),
+        (("--rooms", 8), "--rooms must be None, as saved in {config}; got 8"),
         (("--train", "lora"), "--train must be full, as saved in {config}; got lora"),
         (("--labels", "released"), "--labels must be answer, as saved in {config}; got released"),
         (("--batches", "by-task"), "--batches must be mixed, as saved in {config}; got by-task"),
@@ -136,6 +139,21 @@ def test_every_option_of_the_tasks_together(tmp_path: Path, call_main: Callable[
     assert grounding
     assert not any(row["cross_view"] or row["global_view"] for row in grounding)
     assert load_run(tmp_path).model.grounding.several == "each"
+
+
+def test_half_of_the_rooms_have_text(tmp_path: Path, call_main: Callable[..., None]) -> None:
+    out, given = tmp_path / "run", ("--rooms", 4, "--labelled", 0.5, "--unlabelled", "rest")
+    short = (*SHORT, "--steps", 2, "--evaluate", 1)
+    call_main("train_ross3d.py", *short, *given, "--tasks", "vanilla", "--out", out)
+    rows = RunFolder(out, resume=True).rows()
+    for row in rows:
+        assert {"vanilla", "text", "grounding"} <= set(row)
+        assert all(row[name] > 0 for name in ("vanilla", "text", "grounding"))
+    assert {"vanilla/psnr", "vanilla/psnr_mean"} <= set(
+        json.loads((out / "figures.json").read_text())
+    )
+    call_main("reconstruct.py", out, "--scenes", 1, "--device", "cpu")
+    assert (out / "reconstruction" / "views.png").exists()
 
 
 def test_sizes_are_counted_without_a_run(

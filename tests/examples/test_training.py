@@ -47,6 +47,15 @@ def test_step_dataset_collates_scenes() -> None:
     assert StepDataset(scene, names, 2)[5] == "10 11"
 
 
+def test_scenes_without_text_come_on_top() -> None:
+    def batches_of(rank: int, ranks: int) -> list[list[int]]:
+        dataset = StepDataset(Names(), Names.collate, 2, lambda i: -1 - i, rank=rank, ranks=ranks)
+        return [dataset[step] for step in range(2)]
+
+    assert batches_of(0, 1) == [[0, 1, -1, -2], [2, 3, -3, -4]]
+    assert batches_of(1, 2) == [[2, 3, -3, -4], [6, 7, -7, -8]]
+
+
 def test_masks_hide_the_ratio_on_scheduled_steps_only() -> None:
     for step in range(6):
         masked = draw_mask(batch(), 0.25, 3, step=step, generator=torch.Generator())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -32,26 +32,95 @@ _SIZES = struct.Struct("<ii4IfQ")
 _FRAME = struct.Struct("<16f4Q")
 
 
-@dataclass(frozen=True)
-class _Header:
-    intrinsics: Tensor
-    depth_compression: int
+class _Header(NamedTuple):
+    matrices: Tensor
+    jpeg: bool
+    zlib: bool
     size: tuple[int, int]
     steps: float
     count: int
 
 
-def read_sens(path: Path) -> PosedScan:
-    """Find the frames of a ``.sens`` file; their pictures stay in it until they are read.
+class _Record(NamedTuple):
+    pose: Tensor
+    start: int
+    colour: int
+    depth: int
 
-    The world is aligned if a text file of the same name beside it says how (``axisAlignment``).
+
+@dataclass(frozen=True)
+class SensFile:
+    """The frames of a ``.sens`` file as they are stored.
+
+    Attributes:
+        path: the file.
+        header: what it says of all frames.
+        records: the pose of each frame, as stored: not aligned, and not always finite; and where
+            its pictures are.
+    """
+
+    path: Path
+    header: _Header
+    records: tuple[_Record, ...]
+
+    @property
+    def colour_intrinsics(self) -> Tensor:
+        """(4, 4) float64, pixels of the colour pictures."""
+        return self.header.matrices[0]
+
+    @property
+    def depth_intrinsics(self) -> Tensor:
+        """(4, 4) float64, pixels of the depth maps."""
+        return self.header.matrices[2]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.records)
+
+    def colour(self, index: int) -> BytesIO:
+        """The colour picture of a frame, a JPEG or PNG file.
+
+        Raises:
+            OSError: if the file cannot be read.
+        """
+        record = self.records[index]
+        with self.path.open("rb") as file:
+            file.seek(record.start)
+            return _Part(f"{self.path}, colour of frame {index},", file.read(record.colour))
+
+    def depth(self, index: int) -> np.ndarray:
+        """The depth map of a frame in steps, (h, w) uint16, 0 = unknown.
+
+        Raises:
+            ValueError: if it is damaged; the message names the frame.
+        """
+        record = self.records[index]
+        with self.path.open("rb") as file:
+            file.seek(record.start + record.colour)
+            content = file.read(record.depth)
+        height, width = self.header.size
+        length = 2 * height * width
+        if self.header.zlib:
+            # The limit keeps a few damaged bytes from asking for gigabytes.
+            try:
+                content = zlib.decompressobj().decompress(content, length + 1)
+            except zlib.error as error:
+                place = f"{self.path}, depth of frame {index},"
+                raise ValueError(f"{place} must be zlib; got {error}") from error
+        if len(content) != length:
+            place, got = f"{self.path}, depth of frame {index},", f"{len(content)} or more bytes"
+            raise ValueError(f"{place} must be of {length} bytes; got {got}")
+        return np.frombuffer(content, dtype="<u2").reshape(height, width)
+
+
+def open_sens(path: Path) -> SensFile:
+    """Find the frames of a ``.sens`` file; their pictures stay in it until they are read.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is cut off, or is not of this format, or no frame is usable.
+        ValueError: if the file is cut off, or is not of this format.
     """
-    align = axis_alignment(path.with_suffix(".txt"))
-    frames = []
+    records = []
     with path.open("rb") as file:
         header = _header(file, path)
         end = path.stat().st_size
@@ -65,9 +134,26 @@ def read_sens(path: Path) -> PosedScan:
                 got = f"{index}, and the end of the file in the next"
                 raise ValueError(f"{path} must hold {header.count} whole frames; got {got}")
             file.seek(colour + depth, os.SEEK_CUR)
-            matrix = align @ torch.tensor(pose, dtype=torch.float64).reshape(4, 4)
-            load = partial(_load, path, index, header, start, colour, depth)
-            frames.append(Frame(str(index), matrix, load))
+            matrix = torch.tensor(pose, dtype=torch.float64).reshape(4, 4)
+            records.append(_Record(matrix, start, colour, depth))
+    return SensFile(path, header, tuple(records))
+
+
+def read_sens(path: Path) -> PosedScan:
+    """Find the frames of a ``.sens`` file; their pictures stay in it until they are read.
+
+    The world is aligned if a text file of the same name beside it says how (``axisAlignment``).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is cut off, or is not of this format, or no frame is usable.
+    """
+    align = axis_alignment(path.with_suffix(".txt"))
+    sens = open_sens(path)
+    frames = [
+        Frame(str(index), align @ record.pose, partial(_load, sens, index))
+        for index, record in enumerate(sens.records)
+    ]
     return gather(path, "ScanNet .sens", frames, up="+z")
 
 
@@ -89,7 +175,7 @@ def _header(file: BinaryIO, path: Path) -> _Header:
     if not (0 < width < 2**15 and 0 < height < 2**15 and steps > 0):
         got = f"{height} x {width}, {steps} steps per metre"
         raise ValueError(f"{path} must say the size and steps of its depth maps; got {got}")
-    return _Header(intrinsics, depth, (height, width), steps, count)
+    return _Header(matrices, colour == JPEG, depth == ZLIB, (height, width), steps, count)
 
 
 def _unpack(file: BinaryIO, path: Path, layout: struct.Struct) -> tuple[Any, ...]:
@@ -99,26 +185,9 @@ def _unpack(file: BinaryIO, path: Path, layout: struct.Struct) -> tuple[Any, ...
     return layout.unpack(content)
 
 
-def _load(path: Path, index: int, header: _Header, start: int, colour: int, depth: int) -> Pixels:
-    with path.open("rb") as file:
-        file.seek(start)
-        picture = _Part(f"{path}, colour of frame {index},", file.read(colour))
-        content = file.read(depth)
-    length = 2 * header.size[0] * header.size[1]
-    if header.depth_compression == ZLIB:
-        # The limit keeps a few damaged bytes from asking for gigabytes.
-        try:
-            content = zlib.decompressobj().decompress(content, length + 1)
-        except zlib.error as error:
-            raise ValueError(
-                f"{path}, depth of frame {index}, must be zlib; got {error}"
-            ) from error
-    if len(content) != length:
-        got = f"{len(content)} or more bytes"
-        raise ValueError(f"{path}, depth of frame {index}, must be of {length} bytes; got {got}")
-    steps = np.frombuffer(content, dtype="<u2").reshape(header.size).astype(np.float32)
-    depths = torch.from_numpy(steps) / header.steps
-    return read_colour(picture, header.size), depths, header.intrinsics
+def _load(sens: SensFile, index: int) -> Pixels:
+    depths = torch.from_numpy(sens.depth(index).astype(np.float32)) / sens.header.steps
+    return read_colour(sens.colour(index), sens.header.size), depths, sens.depth_intrinsics[:3, :3]
 
 
 class _Part(BytesIO):

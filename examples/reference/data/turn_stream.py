@@ -62,6 +62,17 @@ class TurnStream:
             raise ValueError(f"turns must hold some of the group {group or 'any'}; got none")
         return self._epoch(index // per_epoch, group)[index % per_epoch]
 
+    def of_scan(self, scan: int, time: int) -> tuple[Turn, ...]:
+        """What is asked when a scan's turn comes for the ``time``-th time, from 0."""
+        turns = self.turns[scan]
+        epoch, place = divmod(time, -(-len(turns) // self.count))
+        return self._chunks(turns, Random(f"{self.seed}/turns of/{scan}/{epoch}"))[place]
+
+    def _chunks(self, turns: Sequence[Turn], rng: Random) -> list[tuple[Turn, ...]]:
+        """Turns in a random order, cut into items."""
+        mixed = rng.sample(turns, len(turns))
+        return [tuple(mixed[i : i + self.count]) for i in range(0, len(mixed), self.count)]
+
     def _epoch(self, epoch: int, group: Group | None) -> list[Item]:
         """The items of an epoch; the latest is kept."""
         known, items = self._epochs.get(group, (-1, []))
@@ -69,10 +80,7 @@ class TurnStream:
             rng = Random(f"{self.seed}/turns/{group}/{epoch}")
             items = []
             for scan, turns in self.turns.items():
-                found = of_group(turns, group)
-                mixed = rng.sample(found, len(found))
-                chunks = range(0, len(mixed), self.count)
-                items += [(scan, tuple(mixed[i : i + self.count])) for i in chunks]
+                items += [(scan, chunk) for chunk in self._chunks(of_group(turns, group), rng)]
             rng.shuffle(items)
             self._epochs[group] = epoch, items
         return items

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections import OrderedDict
@@ -171,4 +172,16 @@ def test_infos_need_a_data_list(tmp_path: Path, content: object) -> None:
 def test_damaged_entries_are_named(tmp_path: Path, bad: object, message: str) -> None:
     write(tmp_path, bad)
     with pytest.raises(ValueError, match=r"infos_train\.pkl must .*" + message):
+        read_infos(tmp_path)
+
+
+def test_infos_may_be_json(tmp_path: Path) -> None:
+    write(tmp_path, entry("scannet/a"), entry("scannet/b"))
+    content = {"data_list": [entry("scannet/a", images=[{"img_path": "b.jpg"}])]}
+    (tmp_path / "embodiedscan_infos_train.json").write_text(json.dumps(content))
+    infos = read_infos(tmp_path)
+    assert infos["scannet/a"].images == ("b.jpg",)
+    assert len(infos["scannet/b"].images) == 3
+    (tmp_path / "embodiedscan_infos_val.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"infos_val\.json must hold a dict with a list"):
         read_infos(tmp_path)

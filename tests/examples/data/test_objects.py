@@ -6,6 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reference.data.objects import (
+    match_objects,
+    predicted_scans,
+    read_boxes,
+    read_names,
+    read_true_boxes,
+)
 from reference.data.scannet import ScanNetScans
 from reference.data.scene import SceneObject
 from scans import BOXES, named, write_boxes, write_json, write_scan
@@ -115,3 +122,34 @@ def test_damaged_object_files_are_named(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(ValueError, match=rf"objects\.json {message}"):
             ScanNetScans(tmp_path)
+
+
+def test_six_zeros_are_no_object() -> None:
+    box = (0.0, 0.0, 2.0, 1.0, 1.0, 1.0)
+    named = {0: SceneObject("door", box), 2: SceneObject("bed", (5.0, *box[1:]))}
+    rows = (box, (0.0,) * 6, (5.0, *box[1:]))
+    for names in (named, {}):
+        matched = match_objects("a", rows, names)
+        assert matched.boxes.shape == (2, 6)
+        assert dict(matched.rows) == {0: 0, 2: 1}
+        assert [item.name for item in matched.objects] == (["door", "bed"] if names else [])
+
+
+def test_true_and_predicted_boxes(tmp_path: Path) -> None:
+    box = [0.0, 0.0, 2.0, 1.0, 1.0, 1.0]
+    for name in ("train_gt", "val_gt", "val_pred"):
+        write_json(tmp_path / "metadata" / f"scannet_{name}_box.json", {f"scannet/{name}": [box]})
+    assert set(read_boxes(tmp_path)) == {"scannet/train_gt", "scannet/val_pred"}
+    assert set(read_true_boxes(tmp_path)) == {"scannet/train_gt", "scannet/val_gt"}
+    assert predicted_scans(tmp_path) == {"scannet/val_pred"}
+
+
+def test_names_of_many_scans(tmp_path: Path) -> None:
+    for scene in "ab":
+        content = {"scene": f"scannet/{scene}", "objects": named(names=[f"{scene}1", f"{scene}2"])}
+        write_json(tmp_path / "objects" / f"{scene}.json", content)
+    names = read_names(tmp_path)
+    assert {k: [x.name for x in v.values()] for k, v in names.items()} == {
+        "scannet/a": ["a1", "a2"],
+        "scannet/b": ["b1", "b2"],
+    }

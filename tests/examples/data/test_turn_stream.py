@@ -44,6 +44,15 @@ def test_an_item_is_a_function_of_its_number_and_the_seed() -> None:
     assert orders[0] != [TurnStream(ASKED, 2, seed=5)[i] for i in range(5)]
 
 
+def test_a_scan_asks_all_of_its_turns_before_it_repeats_one() -> None:
+    stream = TurnStream(ASKED, 2)
+    for first in (0, 3):
+        found = [turn for time in range(first, first + 3) for turn in stream.of_scan(3, time)]
+        assert Counter(found) == Counter(ASKED[3])
+    again = TurnStream(ASKED, 2)
+    assert [again.of_scan(3, time) for time in (4, 1)] == [stream.of_scan(3, t) for t in (4, 1)]
+
+
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="count must be positive; got 0"):
         TurnStream(ASKED, 0)

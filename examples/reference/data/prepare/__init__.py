@@ -1,0 +1,1 @@
+"""From raw ScanNet scans to the folder layout that the recipes read."""
