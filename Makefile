@@ -1,6 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 
 .PHONY: train test lint check format clean
 
@@ -8,7 +9,7 @@ train: $(VENV)/.train  ## set up, then train a small ROSS3D on generated rooms; 
 	$(BIN)/python examples/train_ross3d.py $(ARGS)
 
 test: $(VENV)/.dev  ## set up, then run every test
-	$(BIN)/python -m pytest -q --cov=ross3d $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov=ross3d $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
