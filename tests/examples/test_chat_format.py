@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from reference.answers import answers
 from reference.chat import add_chat_tokens, collate_text, prompt_ids
 from reference.chat_format import CHATML, chat_format
 from reference.collate import SceneCollator
 from reference.data.scene import Scene, Turn
 from strategies import make_frames
 from templates import TEMPLATES, letters
+from tiny import tiny_ross3d
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -112,3 +116,22 @@ def test_a_template_that_swallows_words() -> None:
     tokenizer.chat_template = "{{ messages[0].content }}"
     with pytest.raises(ValueError, match=r"must write the words of user and assistant; got '\[sce"):
         chat_format(tokenizer)
+
+
+def test_a_model_reads_turns_under_a_template_one_by_one() -> None:
+    tiny = tiny_ross3d(turns=4)
+    tokenizer = tiny.collate.tokenizer
+    tokenizer.chat_template = TEMPLATES["qwen"]
+    collate = SceneCollator(tokenizer, tiny.model.scene_ids(4))
+    scene = tiny.scenes(1)[0]
+    total, words = 0.0, 0
+    with torch.no_grad():
+        for turn in scene.turns:
+            batch = collate([replace(scene, turns=(turn,))])
+            count = int((batch.text.labels >= 0).sum())
+            total += float(tiny.model(batch)["text"]) * count
+            words += count
+        whole = tiny.model(collate([scene]))["text"]
+    assert float(whole) == pytest.approx(total / words, abs=1e-5)
+    said = answers(tiny.model, tiny.scenes(), collate, batch=16)
+    assert said == answers(tiny.model, tiny.scenes(), collate, batch=1)

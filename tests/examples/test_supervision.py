@@ -120,7 +120,7 @@ def test_options_that_mean_nothing_are_refused(given: tuple[str, ...], complaint
 
 def test_a_share_of_the_scenes_is_not_read_by_task() -> None:
     given = options("--rooms=4", "--labelled=0.5", batches="by-task")
-    with pytest.raises(ValueError, match="labelled must be 1 where batches are by task; got 0.5"):
+    with pytest.raises(ValueError, match=r"labelled must be 1 where batches are by task; got 0\.5"):
         open_supervised(PRESET, given)
 
 
