@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,10 @@ def main() -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Do what the options ask for."""
     # The tokenizer needs the run's own data, but nothing here its scenes: rooms are always there.
-    run = load_run(args.run, data="rooms", device=args.device)
+    with warnings.catch_warnings():
+        # Some that cannot be learned can be judged; what cannot is counted below.
+        warnings.filterwarnings("ignore", message=r"\d+ annotations? left out")
+        run = load_run(args.run, data="rooms", device=args.device)
     data = args.data or run.options["data"]
     usual = ROOMS if data == "rooms" else SCANS
     args.limit, args.longest = args.limit or usual["limit"], args.longest or usual["longest"]
@@ -98,11 +101,10 @@ def evaluate(args: argparse.Namespace) -> None:
     said = {task: file.of(samples) for task, samples in asked.by_task.items()}
     scores = score_all(judged, asked, said)
     about["samples"] = {task: len(samples) for task, samples in asked.by_task.items()}
-    title = f"{args.run} after {run.step} steps"
-    table = as_markdown(scores, title, judged.name)
+    table = as_markdown(scores, f"{args.run} after {run.step} steps", judged.name)
     write(out / "tables.md", table)
-    found = to_json(scores, about, judged.skips.as_json())
-    write(out / "tables.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    found = json.dumps(to_json(scores, about, judged.skips.as_json()), indent=1)
+    write(out / "tables.json", found + "\n")
     page = write_page(out, judged, asked, said, scores, about, shown=args.shown)
     print(table.partition("## Every protocol")[0].rstrip())
     print(f"\n{len(asked)} predictions, tables of every protocol and pictures: {page}")
@@ -124,7 +126,7 @@ def open_judged(run: TrainedRun, data: str, args: argparse.Namespace) -> Judged:
 
 def predict(run: TrainedRun, judged: Judged, file: PredictionsFile, args: Any) -> None:
     """Ask all that has not been asked yet, scene by scene."""
-    options: Mapping[str, int] = {"batch": args.batch, "longest": args.longest}
+    options = {"batch": args.batch, "longest": args.longest}
     total = sum(len(judged.samples(i)) for i in range(len(judged)))
     with tqdm(total=total, unit="sample") as progress:
         for index in range(len(judged)):

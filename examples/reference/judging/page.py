@@ -144,8 +144,9 @@ def sample_pictures(
 def words(sample: Sample, prediction: Prediction) -> str:
     """What was asked, what is right, what was said, and whether it is right."""
     asked = sample.words or sample.turn.question
-    lines = [*textwrap.wrap(sample.scene, WIDE), "", *textwrap.wrap(asked, WIDE), ""]
+    lines = [*textwrap.wrap(sample.scene, WIDE), "", *textwrap.wrap(asked, WIDE)]
     if sample.task not in GROUNDING:
+        lines.append("")
         lines += textwrap.wrap(f"true: {' / '.join(sample.answers[:2])}", WIDE)
         lines += textwrap.wrap(f"said: {prediction.text or '(nothing)'}", WIDE)
     return "\n".join([*lines, "", *textwrap.wrap(verdict(sample, prediction), WIDE)])
@@ -165,7 +166,7 @@ def verdict(sample: Sample, prediction: Prediction) -> str:
     said = clean_answer(prediction.text or "")
     right = exact_match(said, [clean_answer(answer) for answer in sample.answers])
     if sample.task == "scan2cap":
-        return "word for word" if right else "in other words"
+        return "word for word" if right else "not word for word"
     return "right" if right else "wrong"
 
 

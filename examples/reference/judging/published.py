@@ -46,54 +46,22 @@ class Table:
 
 
 SENTENCES = ("CIDEr", "BLEU-4", "METEOR", "ROUGE-L")
+ACCURACIES, F1 = ("Acc@0.25", "Acc@0.5"), ("F1@0.25", "F1@0.5")
+SQA3D = Columns("sqa3d", "SQA3D", "From a place", "sqa3d/leo", ("EM", "EM-R"), "test", 3519)
+SCANQA = Columns("scanqa", "ScanQA", "Questions", "scanqa/raw", (*SENTENCES, "EM"), "val", 4675)
+SCAN2CAP = Columns(
+    "scan2cap", "Scan2Cap@0.5", "Captions", "scan2cap/video3dllm@0.5", SENTENCES, "val", 2068
+)
+SCANREFER = Columns(
+    "scanrefer", "ScanRefer", "One object", "scanrefer/top1", ACCURACIES, "val", 9508
+)
+MULTI3DREFER = Columns(
+    "multi3drefer", "Multi3DRefer", "Any number", "multi3drefer/f1", F1, "val", 11120
+)
 TABLES = (
-    Table(
-        1,
-        "Answering questions",
-        (
-            Columns("sqa3d", "SQA3D", "From a place", "sqa3d/leo", ("EM", "EM-R"), "test", 3519),
-            Columns("scanqa", "ScanQA", "Questions", "scanqa/raw", (*SENTENCES, "EM"), "val", 4675),
-        ),
-    ),
-    Table(
-        2,
-        "Describing objects",
-        (
-            Columns(
-                "scan2cap",
-                "Scan2Cap@0.5",
-                "Captions",
-                "scan2cap/video3dllm@0.5",
-                SENTENCES,
-                "val",
-                2068,
-            ),
-        ),
-    ),
-    Table(
-        3,
-        "Finding objects",
-        (
-            Columns(
-                "scanrefer",
-                "ScanRefer",
-                "One object",
-                "scanrefer/top1",
-                ("Acc@0.25", "Acc@0.5"),
-                "val",
-                9508,
-            ),
-            Columns(
-                "multi3drefer",
-                "Multi3DRefer",
-                "Any number",
-                "multi3drefer/f1",
-                ("F1@0.25", "F1@0.5"),
-                "val",
-                11120,
-            ),
-        ),
-    ),
+    Table(1, "Answering questions", (SQA3D, SCANQA)),
+    Table(2, "Describing objects", (SCAN2CAP,)),
+    Table(3, "Finding objects", (SCANREFER, MULTI3DREFER)),
 )
 PUBLISHED: Mapping[str, Mapping[Task, Mapping[str, float]]] = MappingProxyType(
     {

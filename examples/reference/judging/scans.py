@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..data.benchmarks.annotations import find_annotations, read_benchmarks
 from ..data.benchmarks.sample import TASKS, Sample, Task
 from ..data.benchmarks.scenes import BenchmarkScenes
 from ..data.benchmarks.skips import Skips
 from ..data.objects import Box
+from ..data.prepare.report import REPORT
 from ..data.scannet import ScanNetScans
 from ..data.scene import Scene
+from ..files import read_json
 from .judged import SCANNET_SCAN, at_most, distinct
 
 PUBLISHED_SPLIT: dict[Task, str] = dict.fromkeys(TASKS, "val") | {"sqa3d": "test"}
@@ -55,24 +57,21 @@ class JudgedScans:
             if found is not None:
                 self.splits[task] = found
             elif tasks is not None:
-                raise ValueError(f"{scans.root} must hold annotations of {task}, {wanted[-1]}")
+                expected = f"annotations of {task}, split {wanted[-1]}"
+                raise ValueError(f"{scans.root} must hold {expected}; got none")
         if not self.splits:
-            wanted_split = split or "val"
-            raise ValueError(f"{scans.root} must hold annotations of {wanted_split}; got none")
+            expected = f"annotations of the split {split or 'val'}"
+            raise ValueError(f"{scans.root} must hold {expected}; got none")
         samples = self._read(scans, limit)
         self._scenes = BenchmarkScenes(
             scans, samples, together="scene", judged=True, skips=self.skips
         )
         if not self._scenes.items:
             raise ValueError(f"{scans.root} must hold samples that can be used; got none")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Scans without training annotations say nothing here.
-            self.training = read_benchmarks(
-                scans.root, "train", tasks=tuple(self.splits), skips=Skips()
-            )
-        forms = {getattr(find_annotations(scans.root, t, s), "form", "") for t, s in self._pairs}
+        tasks = tuple(self.splits)
+        self.training = read_benchmarks(scans.root, "train", tasks=tasks, skips=Skips())
         named = all(SCANNET_SCAN.fullmatch(sample.scene) for sample in samples)
-        self.benchmarks = named and "plain" not in forms
+        self.benchmarks = named and all(released(scans.root, *pair) for pair in self._pairs)
 
     @property
     def _pairs(self) -> list[tuple[Task, str]]:
@@ -100,6 +99,16 @@ class JudgedScans:
         """See Judged."""
         scans, row = self._scenes.scans, self._scenes.items[index].scan
         return tuple(tuple(box) for box in scans.candidates(row).boxes.tolist())
+
+
+def released(root: Path, task: Task, split: str) -> bool:
+    """Whether annotations are a benchmark's own, not plain ones that somebody else has written."""
+    found = find_annotations(root, task, split)
+    if found is None or found.form != "plain":
+        return found is not None
+    report = root / REPORT
+    converted = read_json(report).get("annotations", {}) if report.is_file() else {}
+    return found.paths[0].relative_to(root).as_posix() in converted
 
 
 def _with_box(sample: Sample) -> Sample:

@@ -66,6 +66,12 @@ def score_all(judged: Judged, asked: Asked, said: Mapping[Task, Sequence[Predict
     notes = [_note(columns[task], judged, len(samples)) for task, samples in open_tasks.items()]
     hidden = [task for task in asked.by_task if task not in open_tasks]
     notes += [f"{task}: the answers are secret; predictions.jsonl holds ours" for task in hidden]
+    notes += [
+        f"{task}: the guesses know the answers, which are those that they would be learned from"
+        for task in open_tasks
+        if judged.splits[task] == "train" or not any(x.task == task for x in judged.training)
+        if task not in GROUNDING
+    ]
     notes += NOTES if judged.benchmarks else ()
     notes += str(judged.skips).splitlines()
     return Scores(results, rows, [note for note in notes if note], judged.benchmarks)
