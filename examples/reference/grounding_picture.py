@@ -76,12 +76,12 @@ def grounding_picture(
         wanted = list(query.true) or list(query.chosen)
         best = seen[:, wanted].sum(-1).argsort(descending=True, stable=True)[:views].tolist()
         drawn = [(i, TRUE, False) for i in query.true] + [(i, CHOSEN, True) for i in query.chosen]
-        row = [captioned(_view_with_boxes(frames, m, boxes, drawn), f"view {m}") for m in best]
-        above = captioned(_bev_with_boxes(bev, boxes, drawn), "from above")
+        row = [captioned(view_with_boxes(frames, m, boxes, drawn), f"view {m}") for m in best]
+        above = captioned(bev_with_boxes(bev, boxes, drawn), "from above")
         rows.append([*row, *[None] * (views - len(row)), above])
         labels.append(_verdict(query))
     picture = tile(rows, labels=labels)
-    return _with_legend(picture)
+    return with_legend(picture)
 
 
 def _verdict(query: Query) -> str:
@@ -99,7 +99,8 @@ def _verdict(query: Query) -> str:
     return "\n".join([*lines, "found" if found else "missed"])
 
 
-def _with_legend(picture: Image.Image) -> Image.Image:
+def with_legend(picture: Image.Image) -> Image.Image:
+    """Say above a picture what the colours of boxes mean."""
     canvas = Image.new("RGB", (picture.width, picture.height + 28), PAPER)
     canvas.paste(picture, (0, 28))
     for left, colour, dashed, name in ((10, TRUE, False, "true"), (90, CHOSEN, True, "chosen")):
@@ -109,7 +110,7 @@ def _with_legend(picture: Image.Image) -> Image.Image:
     return canvas
 
 
-def _view_with_boxes(
+def view_with_boxes(
     frames: PosedFrames, m: int, boxes: Tensor, drawn: Sequence[tuple[int, RGB, bool]]
 ) -> Image.Image:
     """One view, large, with boxes (index, colour, dashed) in it."""
@@ -125,7 +126,7 @@ def _view_with_boxes(
     return image
 
 
-def _bev_with_boxes(bev: BEV, boxes: Tensor, drawn: Sequence[tuple[int, RGB, bool]]) -> Image.Image:
+def bev_with_boxes(bev: BEV, boxes: Tensor, drawn: Sequence[tuple[int, RGB, bool]]) -> Image.Image:
     """The view from above, large, with the footprints of boxes (index, colour, dashed)."""
     before = to_image(torch.where(bev.observed[0], bev.image[0].float(), UNOBSERVED))
     image = fit(before, 2 * SIDE)
