@@ -29,6 +29,7 @@ from ..metrics.answers import exact_match
 from ..metrics.cleaning import clean_answer
 from ..metrics.grounding import f1, overlaps
 from ..metrics.records import Prediction
+from ..metrics.tokens import ptb_tokens
 from ..report import write_report
 from .baselines import question
 from .judged import Asked, Judged, draw, identity
@@ -163,10 +164,11 @@ def verdict(sample: Sample, prediction: Prediction) -> str:
         return f"{'found' if iou >= 0.5 else 'missed'}: IoU is {iou:.2f}"
     if not sample.matched:
         return "no box shows the object: not asked"
+    if sample.task == "scan2cap":
+        same = ptb_tokens(prediction.text or "") in [ptb_tokens(text) for text in sample.answers]
+        return "word for word" if same else "not word for word"
     said = clean_answer(prediction.text or "")
     right = exact_match(said, [clean_answer(answer) for answer in sample.answers])
-    if sample.task == "scan2cap":
-        return "word for word" if right else "not word for word"
     return "right" if right else "wrong"
 
 
