@@ -9,9 +9,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.bars import BARS, TIME, judge
+
 
 def in_turn(
-    benchmark: Any, ours: Callable[[], Any], slow: Callable[[], Any], *, rounds: int = 3
+    benchmark: Any,
+    ours: Callable[[], Any],
+    slow: Callable[[], Any],
+    *,
+    rounds: int = 3,
+    bar: str | None = None,
 ) -> float:
     """Run both in turn, after a round to warm up.
 
@@ -20,23 +27,32 @@ def in_turn(
         ours: what is measured.
         slow: the baseline.
         rounds: how often.
+        bar: key of the bar that the ratio is judged by: the baseline's time over ours, or the
+            other way round where the bar is a share of the baseline's time.
 
     Returns:
         Median of the baseline's processor time over ours.
     """
-    ratios: list[float] = []
-    for _ in range(rounds + 1):
-        start = time.process_time()
-        slow()
-        middle = time.process_time()
-        ours()
-        ratios.append((middle - start) / (time.process_time() - middle))
+    slow(), ours()
+    pairs = [(seconds(slow), seconds(ours)) for _ in range(rounds)]
+    ratios = [theirs / mine for theirs, mine in pairs]
     benchmark.pedantic(ours, rounds=rounds)
-    ratios = ratios[1:]
+    ratio = median(ratios)
     benchmark.extra_info.update(
-        ratio=median(ratios),
+        ratio=ratio,
         ratios=ratios,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
     )
-    return median(ratios)
+    if bar is not None:
+        theirs, mine = (1000 * median(column) for column in zip(*pairs, strict=True))
+        figure = 1 / ratio if BARS[bar].unit == TIME else ratio
+        judge(benchmark, bar, figure, baseline=theirs, ours=mine, measure="ms of CPU")
+    return ratio
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start

@@ -13,6 +13,7 @@ from reference.data.open_scan import open_scan
 from reference.data.recording import axis_alignment
 from torch import Tensor
 
+from benchmarks.bars import judge
 from ross3d import BEV, BEVRenderer, MeshBEVRenderer, read_mesh
 
 ROOT = Path(__file__).resolve().parents[1].parent / "shared/data/red_kitchen"
@@ -20,6 +21,18 @@ SCAN = ROOT / "scannet/scans/redkitchen_00"
 SIZE, ROWS = 640, slice(80, 560)  # the stored picture of 480 x 640 is the middle of a square
 PLAIN = {"splat": 0, "tolerance": 0.0, "fill": 0}
 BARS = {"z-buffer": (0.93, 15.5), "points": (0.95, 19), "fused": (0.81, 20.5), "file": (0.81, 20.5)}
+KEYS = {
+    "z-buffer": {"quality-plain": ("coverage", 100)},
+    "points": {
+        "quality-covers": ("coverage", 100),
+        "quality-colour": ("psnr_db", 1),
+        "quality-height": ("median_height_error_m", 100),
+    },
+    "fused": {
+        "quality-mesh-covers": ("coverage", 100),
+        "quality-mesh-colour": ("psnr_db", 1),
+    },
+}
 
 
 def render(way: str, extent: tuple[float, float, float, float]) -> BEV:
@@ -58,6 +71,8 @@ def test_kitchen(benchmark: Any, way: str) -> None:
         "median_height_error_m": float((bev.height[0, ROWS] - height)[both].abs().median()),
     }
     benchmark.extra_info.update(figures)
+    for key, (name, unit) in KEYS.get(way, {}).items():
+        judge(benchmark, key, figures[name] * unit)
     coverage, decibels = BARS[way]
     assert figures["coverage"] >= coverage
     assert figures["psnr_db"] >= decibels

@@ -13,8 +13,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +29,10 @@ from reference.presets import PRESETS
 from reference.text import text_loss
 from torch import Tensor, nn
 
+from benchmarks.bars import judge
 from benchmarks.baselines_text_logits import IGNORE, all_logits_loss
+from benchmarks.in_turn import in_turn, seconds
+from benchmarks.saved import saved_bytes
 
 VISUAL, TEXT, VOCABULARY, DIM = 840, 27, 152064, 224
 LOSSES = {"supervised": text_loss, "all": all_logits_loss}
@@ -47,27 +48,6 @@ def loss_inputs() -> tuple[Tensor, Tensor, nn.Linear]:
     return hidden, labels, nn.Linear(DIM, VOCABULARY, bias=False)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def saved_bytes(work: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for the backward pass; each storage counts once."""
-    kept: dict[int, int] = {}
-
-    def pack(saved: Tensor) -> Tensor:
-        storage = saved.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        work()
-    return sum(kept.values())
-
-
 def test_the_loss(benchmark: Any) -> None:
     """Forward and backward of the loss alone, from the last hidden states on."""
     torch.set_num_threads(1)
@@ -76,21 +56,19 @@ def test_the_loss(benchmark: Any) -> None:
     for name, loss in LOSSES.items():
         gradients[name] = torch.autograd.grad(loss(hidden, labels, head), (hidden, head.weight))
     torch.testing.assert_close(gradients["supervised"], gradients["all"], rtol=1e-4, atol=1e-6)
-    kept = {name: saved_bytes(lambda: f(hidden, labels, head)) for name, f in LOSSES.items()}  # noqa: B023
+    there = hidden, head.weight
+    kept = {
+        name: saved_bytes(lambda: f(hidden, labels, head), held=there)  # noqa: B023
+        for name, f in LOSSES.items()
+    }
 
     def run(name: str) -> None:
         LOSSES[name](hidden, labels, head).backward()
 
-    ratio = statistics.median(
-        seconds(lambda: run("all")) / seconds(lambda: run("supervised")) for _ in range(ROUNDS)
-    )
-    weights = hidden.nbytes + head.weight.nbytes
-    logits = {name: value - weights for name, value in kept.items()}
-    benchmark.extra_info |= {"ratio": ratio, "threads": 1, "saved_bytes": logits}
-    benchmark.extra_info |= {"saved_ratio": logits["all"] / logits["supervised"]}
-    benchmark.pedantic(run, args=("supervised",), rounds=ROUNDS, warmup_rounds=1)
-    assert ratio >= 5
-    assert logits["all"] >= 20 * logits["supervised"]
+    in_turn(benchmark, lambda: run("supervised"), lambda: run("all"), bar="logits")
+    share = kept["supervised"] / kept["all"]
+    beside = {"baseline": kept["all"] / 1e6, "ours": kept["supervised"] / 1e6, "measure": "MB"}
+    judge(benchmark, "logits-saved", share, **beside)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.baselines_voxels import pool_by_points, pool_by_unique
+from benchmarks.in_turn import in_turn, seconds
+from benchmarks.saved import saved_bytes
 from ross3d import voxel_pool
 
 Pool = Callable[..., Any]
@@ -31,32 +32,16 @@ def room(dim: int, views: int = 32) -> tuple[Tensor, Tensor, Tensor]:
     return visual, points.view(1, views, 196, 3), valid
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def ratio(slow: Pool, inputs: tuple[Tensor, ...]) -> float:
-    """Median of the baseline's time over that of ours, measured in turn."""
-    voxel_pool(*inputs, VOXEL)
-    return statistics.median(
-        seconds(lambda: slow(*inputs, VOXEL)) / seconds(lambda: voxel_pool(*inputs, VOXEL))
-        for _ in range(ROUNDS)
-    )
-
-
 @pytest.mark.parametrize(
     ("slow", "dim", "bar"),
     [
-        (pool_by_points, 64, 25.0),
-        (pool_by_points, 3584, 4.0),
-        (pool_by_unique, 64, 2.5),
-        (pool_by_unique, 3584, 2.5),
+        (pool_by_points, 64, "voxels-points"),
+        (pool_by_points, 3584, "voxels-points-wide"),
+        (pool_by_unique, 64, "voxels-unique"),
+        (pool_by_unique, 3584, "voxels-unique-wide"),
     ],
 )
-def test_voxel_pool(benchmark: Any, slow: Pool, dim: int, bar: float) -> None:
+def test_voxel_pool(benchmark: Any, slow: Pool, dim: int, bar: str) -> None:
     torch.set_num_threads(1)
     inputs = room(dim)
     ours = voxel_pool(*inputs, VOXEL)
@@ -64,11 +49,14 @@ def test_voxel_pool(benchmark: Any, slow: Pool, dim: int, bar: float) -> None:
         count = int(ours.occupied[row].sum())
         torch.testing.assert_close(ours.tokens[row, :count], tokens, rtol=0, atol=1e-5)
         torch.testing.assert_close(ours.coords[row, :count], coords, rtol=0, atol=1e-5)
-    reached = ratio(slow, inputs)
-    benchmark.extra_info |= {"baseline": slow.__name__, "ratio": reached, "bar": bar}
-    benchmark.extra_info |= {"voxels": ours.tokens.shape[1], "threads": 1}
-    benchmark.pedantic(voxel_pool, args=(*inputs, VOXEL), rounds=ROUNDS, warmup_rounds=1)
-    assert reached >= bar
+    benchmark.extra_info |= {"baseline": slow.__name__, "voxels": ours.tokens.shape[1]}
+    in_turn(
+        benchmark,
+        lambda: voxel_pool(*inputs, VOXEL),
+        lambda: slow(*inputs, VOXEL),
+        rounds=ROUNDS,
+        bar=bar,
+    )
 
 
 def test_time_grows_with_the_tokens_and_memory_with_the_voxels(benchmark: Any) -> None:
@@ -81,17 +69,8 @@ def test_time_grows_with_the_tokens_and_memory_with_the_voxels(benchmark: Any) -
         seconds(lambda: voxel_pool(*many, VOXEL)) / seconds(lambda: voxel_pool(*few, VOXEL))
         for _ in range(ROUNDS)
     )
-    kept = 0
-
-    def pack(saved: Tensor) -> Tensor:
-        nonlocal kept
-        kept += saved.nbytes
-        return saved
-
     visual = many[0].requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        voxel_pool(visual, *many[1:], VOXEL)
-    share = kept / visual.nbytes
+    share = saved_bytes(lambda: voxel_pool(visual, *many[1:], VOXEL)) / visual.nbytes
     benchmark.extra_info |= {"growth_16_to_64_views": growth, "saved_over_input": share}
     benchmark.pedantic(voxel_pool, args=(*many, VOXEL), rounds=ROUNDS, warmup_rounds=1)
     assert growth <= 6
