@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from benchmarks.bars import judge
 from benchmarks.baselines_text_logits import IGNORE, all_logits_loss
 from benchmarks.in_turn import in_turn, seconds
-from benchmarks.saved import saved_bytes
+from benchmarks.live import saved_bytes
 
 VISUAL, TEXT, VOCABULARY, DIM = 840, 27, 152064, 224
 LOSSES = {"supervised": text_loss, "all": all_logits_loss}

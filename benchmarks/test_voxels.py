@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.baselines_voxels import pool_by_points, pool_by_unique
 from benchmarks.in_turn import in_turn, seconds
-from benchmarks.saved import saved_bytes
+from benchmarks.live import saved_bytes
 from ross3d import voxel_pool
 
 Pool = Callable[..., Any]

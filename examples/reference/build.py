@@ -197,15 +197,16 @@ def build_denoiser(
 ) -> nn.Module | dict[str, nn.Module]:
     """Build the denoiser: one, or one per task whose stems and tables differ over one trunk."""
     sizes = (teacher.channels, preset.denoiser_dim)
-    depth, heads = preset.denoiser_depth, preset.denoiser_heads
+    options = {"depth": preset.denoiser_depth, "heads": preset.denoiser_heads}
+    options["recompute"] = preset.recompute
     if not preset.tables:
-        return ConditionedDiT(*sizes, depth=depth, heads=heads)
+        return ConditionedDiT(*sizes, **options)
     denoisers: dict[str, ReleasedDiT] = {}
     for name, task in tasks.items():
         cells = (task.size // teacher.stride) ** 2
         trunk = next(iter(denoisers.values()), None)
-        own = depth if trunk is None else 0
-        denoisers[name] = ReleasedDiT(cells, *sizes, depth=own, heads=heads)
+        own = {} if trunk is None else {"depth": 0}
+        denoisers[name] = ReleasedDiT(cells, *sizes, **{**options, **own})
         if trunk is not None:
             denoisers[name].share_trunk(trunk)
     return denoisers

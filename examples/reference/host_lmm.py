@@ -121,8 +121,17 @@ class HostLMM(nn.Module, ABC):
         return ids[:, input_ids.shape[1] :] if "input_ids" in inputs else ids
 
     def activation_checkpointing_enable(self, **kwargs: Any) -> None:
-        """Recompute activations in the backward pass, as the host's method of this name does."""
+        """Recompute activations in the backward pass, as the host's method of this name does.
+
+        Raises:
+            ValueError: if reentrant checkpoints are asked for.
+        """
+        if (kwargs.get("activation_checkpointing_kwargs") or {}).get("use_reentrant"):
+            raise ValueError("use_reentrant must be False; got True")
         self.host.activation_checkpointing_enable(**kwargs)
+        # The host has made its embeddings' outputs need a gradient, as reentrant checkpoints want:
+        # a frozen tower would be computed again, and differentiated, for nothing.
+        self.host.disable_input_require_grads()
 
     def _positions(self, visual: Tensor, input_ids: Tensor) -> Tensor:
         sizes = check_shape("visual", visual, "b m p d", p=self.grid[0] * self.grid[1])

@@ -53,7 +53,8 @@ class Preset:
         tables: give the denoiser an input stem and a trained position table per size of targets,
             as released; False = one denoiser of any size.
         narrow: the widths of the paper's host and teacher are divided by this (see ``narrow``).
-        recompute: compute the host's layers again in the backward pass, to save memory (paper).
+        recompute: compute the layers of host (paper) and denoiser again in the backward pass, to
+            save memory.
         frozen_dtype: of the host's frozen weights under ``--train lora`` and ``blocks``.
         lora_rank: of the adapters under ``--train lora``.
         lora_alpha: their outputs are scaled by alpha over rank.

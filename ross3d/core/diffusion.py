@@ -85,6 +85,7 @@ class DDPMLoss(nn.Module):
         draws: noise draws per target (paper: 4 for views, 1 for the bird's-eye view).
         shared_timestep: True = the draws of a target share their t, so that the denoiser computes
             its modulation once per target: the same loss in expectation, for less time and memory.
+            False = every draw has its own t, as released.
 
     Raises:
         ValueError: if ``target`` is unknown, or a count is less than 1.
@@ -103,7 +104,7 @@ class DDPMLoss(nn.Module):
         target: Prediction = "eps",
         draws: int = 1,
         *,
-        shared_timestep: bool = False,
+        shared_timestep: bool = True,
     ) -> None:
         super().__init__()
         if target not in get_args(Prediction):

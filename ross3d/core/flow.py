@@ -26,7 +26,8 @@ class FlowMatchingLoss(nn.Module):
         density: how t is drawn: ``"uniform"``, or ``"logit_normal"``, more often in the middle
             (Esser et al., 2024).
         shared_timestep: True = the draws of a target share their t, so that the denoiser computes
-            its modulation once per target.
+            its modulation once per target: the same loss in expectation. False = every draw has its
+            own t.
 
     Raises:
         ValueError: if ``density`` is unknown or ``draws`` is less than 1.
@@ -40,7 +41,7 @@ class FlowMatchingLoss(nn.Module):
     """
 
     def __init__(
-        self, draws: int = 1, density: Density = "uniform", *, shared_timestep: bool = False
+        self, draws: int = 1, density: Density = "uniform", *, shared_timestep: bool = True
     ) -> None:
         super().__init__()
         if draws < 1:

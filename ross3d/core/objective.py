@@ -17,8 +17,8 @@ class Denoiser(Protocol):
         """Predict what the objective asks for: the noise, a velocity or the clean latents.
 
         Args:
-            z_t: (n*r, c, h, w) noisy latents. r = 1, unless the draws of an objective share a
-                timestep: then r draws in a row belong to one t and one condition.
+            z_t: (n*r, c, h, w) noisy latents: r draws in a row belong to one t and one condition. r
+                is 1 for an objective of one draw, or of draws that do not share their timestep.
             t: (n,) timesteps on a scale of 0 (clean) to 1000 (noise), integer or not.
             condition: (n, h*w, d) one vector per latent cell, row by row.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ross3d.core.attention import Backend, attention
 from ross3d.core.embedding import sincos_points
 from ross3d.core.pretrained import Pretrained
+from ross3d.core.recompute import saving_inputs
 from ross3d.core.shapes import check_shape
 
 # Wavelengths of the position code, metres: a quarter of one is 5 cm, half of the other 25 m.
@@ -126,9 +127,7 @@ class QueryPooler(Pretrained):
                 without position codes.
         """
         sizes = check_shape("context", context, "b s D", D=self.proj.in_features)
-        tokens = context.to(torch.promote_types(context.dtype, torch.float32))
-        tokens = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-5).to(self.proj.weight.dtype)
-        tokens = self.proj(F.silu(tokens))
+        tokens = saving_inputs(_normed_linear, context, self.proj)
         queries = self._queries(sizes["b"], where, rays, known)
         q, k, v = (
             rearrange(x, "b n (heads d) -> b heads n d", heads=self.heads)
@@ -181,6 +180,13 @@ class QueryPooler(Pretrained):
             raise ValueError(f"known must be boolean; got {known.dtype}")
         known = known[..., None]
         return torch.cat((torch.where(known, place, 0), torch.where(known, 0, ray)), dim=-1)
+
+
+def _normed_linear(context: Tensor, linear: nn.Linear) -> Tensor:
+    tokens = context.to(torch.promote_types(context.dtype, torch.float32))
+    tokens = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-5).to(linear.weight.dtype)
+    out: Tensor = linear(F.silu(tokens))
+    return out
 
 
 def _metric_code(metres: Tensor, dim: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ross3d.core.autocast import without_autocast
 from ross3d.core.extras import require
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import latent_size, pack, unpack
@@ -103,7 +104,7 @@ class VAETokenizer:
         if images.shape[0] == 0:  # group normalisation refuses empty batches
             return images.new_zeros((0, self.channels, h, w), dtype=torch.float32)
         vae = self.vae.to(images.device)
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device):
             posterior = vae.encode(images.to(vae.dtype) * 2 - 1).latent_dist
             latents = posterior.sample(generator) if self.sample else posterior.mode()
         scaled: Tensor = (latents.float() - self._shift) * self._scaling
@@ -132,6 +133,6 @@ class VAETokenizer:
             self.vae.decoder = self._load().decoder.eval().requires_grad_(False)
         vae = self.vae.to(latents.device)
         unpacked = unpack(latents, self.pack).float() / self._scaling + self._shift
-        with torch.autocast(latents.device.type, enabled=False):
+        with without_autocast(latents.device):
             images: Tensor = vae.decode(unpacked.to(vae.dtype)).sample
         return images.float() / 2 + 0.5

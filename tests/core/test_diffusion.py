@@ -98,7 +98,7 @@ def test_loss_equals_the_slow_version(target, draws: int) -> None:
     def denoiser(z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return net(z_t, t.double(), condition)
 
-    objective = DDPMLoss(target=target, draws=draws)
+    objective = DDPMLoss(target=target, draws=draws, shared_timestep=False)
     loss = objective(denoiser, z0, condition, weight, t=t, noise=noise)
     expected = slow_loss(net, target, z0, condition, weight, t, noise)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
@@ -109,8 +109,8 @@ def test_shared_timestep_equals_the_same_timesteps_repeated(draws: int) -> None:
     net = build()
     z0, condition, weight, _, noise = inputs(draws=draws)
     t = torch.tensor([3, 700])
-    shared = DDPMLoss(draws=draws, shared_timestep=True)
-    every = DDPMLoss(draws=draws)
+    shared = DDPMLoss(draws=draws)
+    every = DDPMLoss(draws=draws, shared_timestep=False)
     torch.testing.assert_close(
         shared(net, z0, condition, weight, t=t, noise=noise),
         every(net, z0, condition, weight, t=t.repeat_interleave(draws), noise=noise),
@@ -151,16 +151,18 @@ def test_gradient_is_zero_where_the_weight_is() -> None:
     assert torch.equal(moved, weight > 0)
 
 
-def test_draws_are_uniform_and_follow_the_generator() -> None:
+@pytest.mark.parametrize(("shared", "targets"), [(False, 500), (True, 2000)])
+def test_draws_are_uniform_and_follow_the_generator(shared: bool, targets: int) -> None:
     seen: list[Tensor] = []
 
     def denoiser(z_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         seen.append(t)
         return z_t
 
-    z0, condition = torch.zeros(500, 1, 1, 1), torch.zeros(500, 1, 1)
+    z0, condition = torch.zeros(targets, 1, 1, 1), torch.zeros(targets, 1, 1)
+    objective = DDPMLoss(draws=4, shared_timestep=shared)
     losses = [
-        DDPMLoss(draws=4)(denoiser, z0, condition, generator=torch.Generator().manual_seed(5))
+        objective(denoiser, z0, condition, generator=torch.Generator().manual_seed(5))
         for _ in range(2)
     ]
     assert losses[0] == losses[1]
@@ -210,7 +212,7 @@ def test_gradcheck() -> None:
 
 
 def test_compiles() -> None:
-    net, objective = build(), DDPMLoss(draws=2)
+    net, objective = build(), DDPMLoss(draws=2, shared_timestep=False)
     z0, condition, weight, t, noise = inputs(draws=2)
     compiled = torch.compile(objective, fullgraph=True, backend="eager")
     torch.testing.assert_close(
@@ -232,7 +234,7 @@ def test_refuses_bad_options() -> None:
 def test_names_what_does_not_fit() -> None:
     z0, condition, _, t, noise = inputs()
     with pytest.raises(ValueError, match="t must be of shape"):
-        DDPMLoss(draws=2)(build(), z0, condition, t=t)
+        DDPMLoss(draws=2, shared_timestep=False)(build(), z0, condition, t=t)
     with pytest.raises(
         ValueError, match=r"noise must be of shape \(2, 4, 3, 2\); got \(1, 4, 3, 2\)"
     ):

@@ -261,3 +261,29 @@ def test_refuses_widths_that_cannot_be_divided(options: dict[str, int]) -> None:
 def test_names_what_does_not_fit(name, z_t, t, condition) -> None:
     with pytest.raises(ValueError, match=name):
         build()(torch.zeros(z_t), torch.zeros(t), torch.zeros(condition))
+
+
+def test_recomputing_the_blocks_changes_no_gradient_and_keeps_less() -> None:
+    kept, gradients = [], []
+    z_t, t, condition = inputs(r=3)
+    for recompute in (False, True):
+        net = build(recompute=recompute, depth=4)
+        bytes_kept: list[int] = []
+
+        def pack(saved: Tensor, held: list[int] = bytes_kept) -> Tensor:
+            held.append(saved.nbytes)
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+            out = net(z_t, t, condition)
+        out.square().sum().backward()
+        kept.append(sum(bytes_kept))
+        gradients.append([p.grad for p in net.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert kept[1] < kept[0] / 2
+
+
+def test_computes_on_the_meta_device() -> None:
+    net = build().to("meta")
+    z_t, t, condition = (x.to("meta") for x in inputs())
+    assert net(z_t, t, condition).shape == z_t.shape

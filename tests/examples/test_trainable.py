@@ -129,6 +129,26 @@ def test_recomputation_on_a_frozen_host_changes_no_gradient(name: str, train: st
     torch.testing.assert_close(again, plain)
 
 
+@pytest.mark.parametrize("train", ["full", "blocks"])
+def test_recomputation_asks_no_gradient_of_a_frozen_tower(train: str) -> None:
+    host = make("llava_onevision")
+    model = host.ross3d().train()
+    freeze(host.lmm.host.model.vision_tower)
+    choose_trainable(model, replace(PRESET, recompute=True), train)
+    features: list[Tensor] = []
+    host.lmm.host.model.vision_tower.register_forward_hook(
+        lambda *hooked: features.append(hooked[-1].last_hidden_state)
+    )
+    host.lmm.encode(host.images())
+    assert not features[0].requires_grad
+
+
+def test_reentrant_checkpoints_are_refused() -> None:
+    lmm = make("llava_onevision").lmm
+    with pytest.raises(ValueError, match="use_reentrant must be False; got True"):
+        lmm.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": True})
+
+
 def test_the_paper_s_split_is_the_default() -> None:
     one, other = tiny_ross3d(train="full").model, tiny_ross3d().model
     assert [n for n, p in one.named_parameters() if p.requires_grad] == [

@@ -25,6 +25,7 @@ class ReleasedDiT(ConditionedDiT):
         depth: number of blocks.
         heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``dim``.
+        recompute: see ConditionedDiT.
 
     Example:
         >>> denoiser = ReleasedDiT(6, channels=16, dim=32, depth=1, heads=2)
@@ -42,10 +43,11 @@ class ReleasedDiT(ConditionedDiT):
         heads: int = RELEASED_HEADS,
         *,
         mlp_ratio: float = 4.0,
+        recompute: bool = False,
     ) -> None:
-        super().__init__(channels, dim, depth, heads, mlp_ratio=mlp_ratio)
+        super().__init__(channels, dim, depth, heads, mlp_ratio=mlp_ratio, recompute=recompute)
         self.config = {"cells": cells, "channels": channels, "dim": dim, "depth": depth}
-        self.config |= {"heads": heads, "mlp_ratio": mlp_ratio}
+        self.config |= {"heads": heads, "mlp_ratio": mlp_ratio, "recompute": recompute}
         self.pos_embed = nn.Parameter(0.02 * torch.randn(cells, dim))
 
     def positions(self, h: int, w: int, device: torch.device) -> Tensor:

@@ -161,7 +161,10 @@ def official_parity(
         tokenizer,
         denoisers,
         context_dim=dim,
-        objective={"cross_view": DDPMLoss(draws=draws), "global_view": DDPMLoss()},
+        objective={
+            "cross_view": DDPMLoss(draws=draws, shared_timestep=False),
+            "global_view": DDPMLoss(),
+        },
         context="visible",
         target_coords=False,
         context_coords=False,
