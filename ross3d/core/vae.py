@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ross3d.core.extras import require
+from ross3d.core.objective import draw
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import latent_size, pack, unpack
 
@@ -24,7 +25,7 @@ class VAETokenizer:
     Args:
         vae: an ``AutoencoderKL``, with or without its decoder; switched to eval and frozen.
         pack: cells of pack x pack latents become one, in ``pixel_unshuffle`` order (paper: 2).
-        sample: True = draw from the posterior (paper); False = its mode, fit for a cache.
+        sample: True = draw from the posterior (paper); False = its mode: half the bytes in a cache.
 
     Raises:
         ValueError: if ``pack`` is less than 1.
@@ -85,7 +86,13 @@ class VAETokenizer:
         tokenizer.config |= {"dtype": name}
         return tokenizer
 
-    @torch.no_grad()
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What latents depend on, for a cache: not where the weights came from, no decoder."""
+        network = {"encoder": self.vae.encoder, "quant_conv": self.vae.quant_conv}
+        scales = {"scaling": self._scaling, "shift": self._shift}
+        return {**network, **scales, "pack": self.pack, "sample": self.sample}
+
     def encode(self, images: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Encode (n, 3, H, W) images in [0, 1] to (n, C, H/stride, W/stride) latents.
 
@@ -99,15 +106,49 @@ class VAETokenizer:
         Raises:
             ValueError: if a side is not divisible by the stride, so that latents cannot be packed.
         """
+        return self.draw(self.moments(images), generator=generator)
+
+    @torch.no_grad()
+    def moments(self, images: Tensor) -> Tensor:
+        """Encode images to the moments of their posterior, neither scaled nor packed.
+
+        Args:
+            images: (n, 3, H, W) RGB in [0, 1]; sides divisible by the stride.
+
+        Returns:
+            (n, 2*c, h, w) means and logarithms of variances, in the VAE's dtype; without
+            ``sample``, (n, c, h, w): the means, all that is needed. c = C / pack^2.
+
+        Raises:
+            ValueError: if a side is not divisible by the stride.
+        """
         h, w = latent_size(images, self.stride)
         if images.shape[0] == 0:  # group normalisation refuses empty batches
-            return images.new_zeros((0, self.channels, h, w), dtype=torch.float32)
+            c = self.channels // self.pack**2 * (1 + self.sample)
+            return images.new_zeros((0, c, h * self.pack, w * self.pack), dtype=torch.float32)
         vae = self.vae.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             posterior = vae.encode(images.to(vae.dtype) * 2 - 1).latent_dist
-            latents = posterior.sample(generator) if self.sample else posterior.mode()
-        scaled: Tensor = (latents.float() - self._shift) * self._scaling
-        return pack(scaled, self.pack)
+        moments: Tensor = posterior.parameters if self.sample else posterior.mode()
+        return moments
+
+    @torch.no_grad()
+    def draw(self, moments: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw latents from moments, or take the means without ``sample``; scale and pack them.
+
+        Args:
+            moments: as given by ``moments``.
+            generator: source of the draws, on any device.
+
+        Returns:
+            (n, C, H/stride, W/stride) float32 latents.
+        """
+        latents = moments.float()
+        if self.sample:
+            latents, logarithms = latents.chunk(2, dim=1)
+            deviation = (0.5 * logarithms.clamp(-30, 20)).exp()  # as diffusers bounds it
+            latents = latents + deviation * draw("normal", latents.shape, latents, generator)
+        return pack((latents - self._shift) * self._scaling, self.pack)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
