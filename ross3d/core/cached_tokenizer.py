@@ -23,6 +23,9 @@ class CachedTokenizer:
     A tokenizer that draws latents (``VAETokenizer(sample=True)``, as in the paper) stays what it
     is: what is kept are the moments of its posterior, twice the bytes, and every call draws anew.
 
+    What is new at every step, such as the room from above of views that are drawn at random, is
+    never found: it costs its digest and its file, and goes when the cache is full.
+
     To a saved model it is the tokenizer inside: the model loads without the cache's folder.
 
     Args:

@@ -26,6 +26,8 @@ class VAETokenizer:
         vae: an ``AutoencoderKL``, with or without its decoder; switched to eval and frozen.
         pack: cells of pack x pack latents become one, in ``pixel_unshuffle`` order (paper: 2).
         sample: True = draw from the posterior (paper); False = its mode: half the bytes in a cache.
+        again: gives the whole VAE once more. The decoder, which training never needs and which is
+            most of the weights, is then dropped until the first ``decode``. None = keep it.
 
     Raises:
         ValueError: if ``pack`` is less than 1.
@@ -35,7 +37,14 @@ class VAETokenizer:
         stride: pixels per latent cell after packing.
     """
 
-    def __init__(self, vae: Any, *, pack: int = 2, sample: bool = True) -> None:
+    def __init__(
+        self,
+        vae: Any,
+        *,
+        pack: int = 2,
+        sample: bool = True,
+        again: Callable[[], Any] | None = None,
+    ) -> None:
         if pack < 1:
             raise ValueError(f"pack must be at least 1; got {pack}")
         self.config: dict[str, Any] | None = None  # a VAE from elsewhere can only be given again
@@ -45,7 +54,9 @@ class VAETokenizer:
         self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1) * pack
         self._scaling: float = vae.config.scaling_factor
         self._shift: float = vae.config.shift_factor or 0.0
-        self._load: Callable[[], Any] | None = None
+        self._again = again
+        if again is not None:
+            self.vae.decoder = None
 
     @classmethod
     def from_pretrained(
@@ -78,10 +89,7 @@ class VAETokenizer:
             raise ValueError(f"dtype must be a torch.dtype or the name of one; got {name!r}")
         autoencoder = require("diffusers", "vae").AutoencoderKL
         load = partial(autoencoder.from_pretrained, path, subfolder=subfolder, torch_dtype=kind)
-        vae = load()
-        vae.decoder = None
-        tokenizer = cls(vae, pack=pack, sample=sample)
-        tokenizer._load = load
+        tokenizer = cls(load(), pack=pack, sample=sample, again=load)
         tokenizer.config = {"path": path, "subfolder": subfolder, "pack": pack, "sample": sample}
         tokenizer.config |= {"dtype": name}
         return tokenizer
@@ -168,9 +176,9 @@ class VAETokenizer:
             sides = sizes["h"] * self.stride, sizes["w"] * self.stride
             return latents.new_zeros((0, 3, *sides), dtype=torch.float32)
         if self.vae.decoder is None:
-            if self._load is None:
+            if self._again is None:
                 raise ValueError("vae must have its decoder to give pictures; got an encoder only")
-            self.vae.decoder = self._load().decoder.eval().requires_grad_(False)
+            self.vae.decoder = self._again().decoder.eval().requires_grad_(False)
         vae = self.vae.to(latents.device)
         unpacked = unpack(latents, self.pack).float() / self._scaling + self._shift
         with torch.autocast(latents.device.type, enabled=False):

@@ -173,6 +173,23 @@ def test_loads_the_decoder_when_a_picture_is_asked_for(
     assert tokenizer.vae.decoder is decoder
 
 
+def test_a_vae_that_can_be_had_again_keeps_no_decoder(vae: Any) -> None:
+    whole, made = copy.deepcopy(vae), []
+
+    def again() -> Any:
+        made.append(1)
+        return copy.deepcopy(whole)
+
+    tokenizer = VAETokenizer(copy.deepcopy(vae), sample=False, again=again)
+    latents = tokenizer.encode(torch.rand(1, 3, 32, 32))
+    assert tokenizer.vae.decoder is None
+    assert not made
+    for _ in range(2):
+        pictures = tokenizer.decode(latents)
+    torch.testing.assert_close(pictures, VAETokenizer(whole).decode(latents))
+    assert len(made) == 1
+
+
 def test_names_what_does_not_fit(vae: Any) -> None:
     tokenizer = VAETokenizer(vae)
     with pytest.raises(ValueError, match="images must have sides divisible by the stride 16; got"):
