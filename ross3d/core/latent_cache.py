@@ -32,12 +32,12 @@ class LatentCache:
 
     Each tensor is a safetensors file with a checksum, written under a name of its own and then
     renamed: a process that is killed leaves no half entry, only a temporary file, which is removed
-    by whoever looks at the folder ten minutes later. A damaged entry is warned of and counts as
-    missing. Nothing is locked, so that any file system will do.
+    by whoever looks at the folder ten minutes later. A damaged entry, as a power failure may leave
+    one, is warned of and counts as missing. Nothing is locked, so that any file system will do.
 
     What was used longest ago goes when the folder is full. A process looks at all names only before
-    its first entry and after every sixteenth of the bound that it has written: one writer never
-    exceeds the bound, and n of them exceed it by at most (n - 1) / 16.
+    its first entry and after every sixteenth of the bound (or entry, if that is larger) that it has
+    written: one writer never exceeds the bound, and n of them by no more than n - 1 sixteenths.
 
     It can be pickled; copies in other processes are writers of their own.
 
