@@ -4,6 +4,7 @@ python examples/train_ross3d.py                          generated rooms: two CP
 python examples/train_ross3d.py --data furnished_room    the shipped scan; or a ScanNet folder
 python examples/train_ross3d.py --batches by-task        steps of one kind of task
 python examples/train_ross3d.py --train lora             adapters in the language model; or blocks
+python examples/train_ross3d.py --latent-cache FOLDER    encode each target once, for all runs
 python examples/train_ross3d.py --out RUN --resume       go on with a run that was stopped
 python examples/train_ross3d.py --preset ross3d-7b --sizes    count, on the meta device, and stop
 """
@@ -15,7 +16,7 @@ from dataclasses import asdict, replace
 import torch
 from accelerate import Accelerator
 from reference.batching import open_batches
-from reference.build import build_from_options, hides_views
+from reference.build import build_from_options, cache_latents, hides_views
 from reference.evaluation import held_out_losses
 from reference.options import FREE, parse_options, run_collators, run_tokenizer
 from reference.parameters import parameter_groups, trainable_table
@@ -42,6 +43,9 @@ def main() -> None:
     source = open_supervised(preset, vars(args))
     tokenizer = run_tokenizer(source, vars(args))
     model = build_from_options(preset, tokenizer, vars(args))
+    folder, teacher = args.latent_cache, None
+    if folder is not None:
+        teacher = cache_latents(model, folder, args.latent_cache_gb)
     collate, judging = run_collators(tokenizer, model, preset.views, vars(args))
     groups = parameter_groups(model, preset)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
@@ -96,6 +100,8 @@ def main() -> None:
             run.log({"step": step, **row})
             if done % args.save_every == 0 or done == preset.steps:
                 run.save_checkpoint(done, bare, optimizer.optimizer, config=config)
+    if main_process and teacher is not None:
+        print(f"latents: {teacher.hits} found and {teacher.misses} made, in {folder}")
     if main_process and args.evaluate:
         shown = {"scenes": args.evaluate, "steps": preset.sample_steps}
         figures = write_results(run, bare, source, judging, config, **shown)

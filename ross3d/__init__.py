@@ -22,6 +22,7 @@ Conventions, everywhere:
 """
 
 from ross3d.core.attention import attention
+from ross3d.core.cached_tokenizer import CachedTokenizer
 from ross3d.core.card import ModelCard
 from ross3d.core.config import from_config, to_config
 from ross3d.core.dct import DCTTokenizer
@@ -32,13 +33,14 @@ from ross3d.core.extras import require
 from ross3d.core.features import FeatureTokenizer
 from ross3d.core.flow import FlowMatchingLoss
 from ross3d.core.fusion import CrossAttentionFusion
+from ross3d.core.latent_cache import LatentCache
 from ross3d.core.objective import Denoiser, Objective
 from ross3d.core.pooler import QueryPooler
 from ross3d.core.pretrained import Pretrained, pretrained_folder
 from ross3d.core.regression import RegressionLoss
 from ross3d.core.sampling import sample
 from ross3d.core.shapes import check_shape
-from ross3d.core.tokenizer import PixelTokenizer, Tokenizer
+from ross3d.core.tokenizer import PixelTokenizer, StagedTokenizer, Tokenizer
 from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
 from ross3d.core.vae import VAETokenizer
 from ross3d.core.weights import load_tensors, load_weights, save_tensors
@@ -77,6 +79,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BEV",
     "BEVRenderer",
+    "CachedTokenizer",
     "ConditionedDiT",
     "Conditioner",
     "CrossAttentionFusion",
@@ -89,6 +92,7 @@ __all__ = [
     "FlowMatchingLoss",
     "GlobalViewTask",
     "GroundingHead",
+    "LatentCache",
     "Mesh",
     "MeshBEVRenderer",
     "ModelCard",
@@ -104,6 +108,7 @@ __all__ = [
     "ReconstructionLoss",
     "RegressionLoss",
     "Schedule",
+    "StagedTokenizer",
     "Targets",
     "Tokenizer",
     "VAETokenizer",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ross3d import (
     BEVRenderer,
+    CachedTokenizer,
     ConditionedDiT,
     CrossViewTask,
     DCTTokenizer,
     DDPMLoss,
     FlowMatchingLoss,
     GlobalViewTask,
+    LatentCache,
     PretextTask,
     ReconstructionLoss,
     Tokenizer,
@@ -220,7 +223,21 @@ def build_teacher(preset: Preset, vae: str | None = None) -> Tokenizer:
         return VAETokenizer.from_pretrained(vae)
     channels = [width // preset.narrow for width in FLUX_VAE["block_out_channels"]]
     thin = {"block_out_channels": channels, "norm_num_groups": 32 // preset.narrow}
-    return VAETokenizer(require("diffusers", "vae").AutoencoderKL(**{**FLUX_VAE, **thin}))
+    make = partial(require("diffusers", "vae").AutoencoderKL, **{**FLUX_VAE, **thin})
+    return VAETokenizer(make(), again=make)
+
+
+def cache_latents(model: Ross3D, folder: str, gigabytes: float) -> CachedTokenizer:
+    """Let a model's teacher keep its latents on disk; the model learns, and is saved, as before.
+
+    Raises:
+        ValueError: if there is no teacher, or the bound is not positive.
+    """
+    loss = model.reconstruction
+    if not isinstance(loss, ReconstructionLoss):
+        raise ValueError(f"latents must be those of pretext tasks; got {folder} without tasks")
+    loss.tokenizer = CachedTokenizer(loss.tokenizer, LatentCache(folder, int(gigabytes * 1e9)))
+    return loss.tokenizer
 
 
 def build_objective(preset: Preset) -> nn.Module:

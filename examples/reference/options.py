@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .data.sources import Source
     from .model import Ross3D
 
-FREE = ("threads", "workers", "evaluate", "save_every")  # not what is learned, but how
+FREE = ("threads", "workers", "evaluate", "save_every", "latent_cache", "latent_cache_gb")
+"""Options of how it is learned, not of what."""
 INSTRUCTION = {
     "none": (),
     "train": ("train",),
@@ -71,6 +72,8 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     add("--no-context-coords", action="store_true", help="tokens without place")
     add_supervision_options(parser)
     add("--vae", default=None, help="AutoencoderKL folder of the flux teacher")
+    add("--latent-cache", default=None, help="folder that keeps what the teacher encoded")
+    add("--latent-cache-gb", type=float, default=20.0, help="of which the oldest is dropped")
     add("--batches", default="mixed", choices=BATCHES, help="one kind of task per step, or all")
     add("--labels", default="answer", choices=get_args(Labels), help="what is supervised of a turn")
     add("--instruction", default="none", choices=INSTRUCTION, help="prompts with words on space")

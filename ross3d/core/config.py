@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ross3d.core.cached_tokenizer import CachedTokenizer
+
 Classes = Mapping[str, Callable[..., Any]]
 
 PARTS = {
@@ -47,7 +49,7 @@ def to_config(value: Any, classes: Classes | None = None) -> Any:
 
     A part of ross3d, which keeps its constructor's arguments as ``config``, becomes
     ``{"class": ..., "config": {...}}``. Any other object becomes ``{"given": its class}``: whoever
-    loads the file has to bring it.
+    loads the file has to bring it. Of a cache, only the tokenizer inside is written.
 
     Args:
         value: numbers, text, sequences, mappings, dataclasses and parts, in each other.
@@ -61,6 +63,8 @@ def to_config(value: Any, classes: Classes | None = None) -> Any:
         >>> to_config({"tokenizer": DCTTokenizer(pack=1), "heads": 4})
         {'tokenizer': {'class': 'DCTTokenizer', 'config': {'whiten': 1.0, 'pack': 1}}, 'heads': 4}
     """
+    if isinstance(value, CachedTokenizer):
+        value = value.tokenizer
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

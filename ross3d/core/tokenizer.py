@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -48,6 +48,37 @@ class Tokenizer(Protocol):
 
         Returns:
             (n, 3, h*stride, w*stride) RGB, not clamped: clamp to [0, 1] before showing.
+        """
+        ...
+
+
+@runtime_checkable
+class StagedTokenizer(Tokenizer, Protocol):
+    """A tokenizer that encodes in two stages: ``encode(images)`` is ``draw(moments(images))``.
+
+    The first is dear and gives a picture the same each time, so that it can be kept; the second is
+    cheap and may be random.
+    """
+
+    def moments(self, images: Tensor) -> Tensor:
+        """Turn images into what latents are drawn from.
+
+        Args:
+            images: (n, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (n, ...) any tensor, the same for the same picture.
+        """
+        ...
+
+    def draw(self, moments: Tensor) -> Tensor:
+        """Draw latents.
+
+        Args:
+            moments: (n, ...) what the first stage gave.
+
+        Returns:
+            (n, C, H/stride, W/stride) latents.
         """
         ...
 

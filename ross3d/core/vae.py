@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ross3d.core.autocast import without_autocast
 from ross3d.core.extras import require
+from ross3d.core.objective import draw
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import latent_size, pack, unpack
 
@@ -25,7 +26,9 @@ class VAETokenizer:
     Args:
         vae: an ``AutoencoderKL``, with or without its decoder; switched to eval and frozen.
         pack: cells of pack x pack latents become one, in ``pixel_unshuffle`` order (paper: 2).
-        sample: True = draw from the posterior (paper); False = its mode, fit for a cache.
+        sample: True = draw from the posterior (paper); False = its mode: half the bytes in a cache.
+        again: gives the whole VAE once more. The decoder, which training never needs and which is
+            most of the weights, is then dropped until the first ``decode``. None = keep it.
 
     Raises:
         ValueError: if ``pack`` is less than 1.
@@ -35,7 +38,14 @@ class VAETokenizer:
         stride: pixels per latent cell after packing.
     """
 
-    def __init__(self, vae: Any, *, pack: int = 2, sample: bool = True) -> None:
+    def __init__(
+        self,
+        vae: Any,
+        *,
+        pack: int = 2,
+        sample: bool = True,
+        again: Callable[[], Any] | None = None,
+    ) -> None:
         if pack < 1:
             raise ValueError(f"pack must be at least 1; got {pack}")
         self.config: dict[str, Any] | None = None  # a VAE from elsewhere can only be given again
@@ -45,7 +55,9 @@ class VAETokenizer:
         self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1) * pack
         self._scaling: float = vae.config.scaling_factor
         self._shift: float = vae.config.shift_factor or 0.0
-        self._load: Callable[[], Any] | None = None
+        self._again = again
+        if again is not None:
+            self.vae.decoder = None
 
     @classmethod
     def from_pretrained(
@@ -78,15 +90,18 @@ class VAETokenizer:
             raise ValueError(f"dtype must be a torch.dtype or the name of one; got {name!r}")
         autoencoder = require("diffusers", "vae").AutoencoderKL
         load = partial(autoencoder.from_pretrained, path, subfolder=subfolder, torch_dtype=kind)
-        vae = load()
-        vae.decoder = None
-        tokenizer = cls(vae, pack=pack, sample=sample)
-        tokenizer._load = load
+        tokenizer = cls(load(), pack=pack, sample=sample, again=load)
         tokenizer.config = {"path": path, "subfolder": subfolder, "pack": pack, "sample": sample}
         tokenizer.config |= {"dtype": name}
         return tokenizer
 
-    @torch.no_grad()
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What latents depend on, for a cache: not where the weights came from, no decoder."""
+        network = {"encoder": self.vae.encoder, "quant_conv": self.vae.quant_conv}
+        scales = {"scaling": self._scaling, "shift": self._shift}
+        return {**network, **scales, "pack": self.pack, "sample": self.sample}
+
     def encode(self, images: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Encode (n, 3, H, W) images in [0, 1] to (n, C, H/stride, W/stride) latents.
 
@@ -100,15 +115,49 @@ class VAETokenizer:
         Raises:
             ValueError: if a side is not divisible by the stride, so that latents cannot be packed.
         """
+        return self.draw(self.moments(images), generator=generator)
+
+    @torch.no_grad()
+    def moments(self, images: Tensor) -> Tensor:
+        """Encode images to the moments of their posterior, neither scaled nor packed.
+
+        Args:
+            images: (n, 3, H, W) RGB in [0, 1]; sides divisible by the stride.
+
+        Returns:
+            (n, 2*c, h, w) means and logarithms of variances, in the VAE's dtype; without
+            ``sample``, (n, c, h, w): the means, all that is needed. c = C / pack^2.
+
+        Raises:
+            ValueError: if a side is not divisible by the stride.
+        """
         h, w = latent_size(images, self.stride)
         if images.shape[0] == 0:  # group normalisation refuses empty batches
-            return images.new_zeros((0, self.channels, h, w), dtype=torch.float32)
+            c = self.channels // self.pack**2 * (1 + self.sample)
+            return images.new_zeros((0, c, h * self.pack, w * self.pack), dtype=torch.float32)
         vae = self.vae.to(images.device)
         with without_autocast(images.device):
             posterior = vae.encode(images.to(vae.dtype) * 2 - 1).latent_dist
-            latents = posterior.sample(generator) if self.sample else posterior.mode()
-        scaled: Tensor = (latents.float() - self._shift) * self._scaling
-        return pack(scaled, self.pack)
+        moments: Tensor = posterior.parameters if self.sample else posterior.mode()
+        return moments
+
+    @torch.no_grad()
+    def draw(self, moments: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw latents from moments, or take the means without ``sample``; scale and pack them.
+
+        Args:
+            moments: as given by ``moments``.
+            generator: source of the draws, on any device.
+
+        Returns:
+            (n, C, H/stride, W/stride) float32 latents.
+        """
+        latents = moments.float()
+        if self.sample:
+            latents, logarithms = latents.chunk(2, dim=1)
+            deviation = (0.5 * logarithms.clamp(-30, 20)).exp()  # as diffusers bounds it
+            latents = latents + deviation * draw("normal", latents.shape, latents, generator)
+        return pack((latents - self._shift) * self._scaling, self.pack)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -128,9 +177,9 @@ class VAETokenizer:
             sides = sizes["h"] * self.stride, sizes["w"] * self.stride
             return latents.new_zeros((0, 3, *sides), dtype=torch.float32)
         if self.vae.decoder is None:
-            if self._load is None:
+            if self._again is None:
                 raise ValueError("vae must have its decoder to give pictures; got an encoder only")
-            self.vae.decoder = self._load().decoder.eval().requires_grad_(False)
+            self.vae.decoder = self._again().decoder.eval().requires_grad_(False)
         vae = self.vae.to(latents.device)
         unpacked = unpack(latents, self.pack).float() / self._scaling + self._shift
         with without_autocast(latents.device):

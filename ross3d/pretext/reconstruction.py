@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ross3d.core.diffusion import DDPMLoss
@@ -20,6 +19,7 @@ from ross3d.core.tokenizer import Tokenizer
 from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.patches import depth_patch_coords
 from ross3d.pretext.conditioner import Conditioner, Context
+from ross3d.pretext.latents import decode_pictures, encode_pictures
 from ross3d.pretext.schedule import Schedule
 from ross3d.pretext.targets import PretextTask, Targets, all_tasks, named_tasks, no_targets
 
@@ -154,11 +154,13 @@ class ReconstructionLoss(Pretrained):
             ValueError: if a shape is wrong, or only visible views are read and a scene has none.
         """
         places = self.places(hidden, frames)
-        losses = {}
+        named = {}
         for name, task in self.tasks.items():
             active = step is None or self.schedules[name].active(step)
-            targets = task(frames, masked) if active else no_targets(task, frames)
-            z0 = self.latents(targets.images)
+            named[name] = task(frames, masked) if active else no_targets(task, frames)
+        latents = encode_pictures(self.tokenizer, [each.images for each in named.values()])
+        losses = {}
+        for (name, targets), z0 in zip(named.items(), latents, strict=True):
             h, w = z0.shape[-2:]
             weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), (h, w))
             condition = self.conditioners[name](hidden, masked, targets, places)
@@ -195,10 +197,10 @@ class ReconstructionLoss(Pretrained):
             ValueError: as in the forward pass.
         """
         places = self.places(hidden, frames)
+        named = {name: task(frames, masked) for name, task in self.tasks.items()}
+        latents = encode_pictures(self.tokenizer, [each.images for each in named.values()])
         pictures = {}
-        for name, task in self.tasks.items():
-            targets = task(frames, masked)
-            z0 = self.latents(targets.images)
+        for (name, targets), z0 in zip(named.items(), latents, strict=True):
             condition = self.conditioners[name](hidden, masked, targets, places)
             sampled, (n, c, h, w) = z0, z0.shape
             if n:
@@ -211,7 +213,9 @@ class ReconstructionLoss(Pretrained):
                     method=method,
                     generator=generator,
                 )
-            images, round_trip = (self.pictures(z, targets.images) for z in (sampled, z0))
+            images, round_trip = (
+                decode_pictures(self.tokenizer, z, targets.images) for z in (sampled, z0)
+            )
             pictures[name] = Reconstruction(images, round_trip, targets)
         return pictures
 
@@ -232,18 +236,3 @@ class ReconstructionLoss(Pretrained):
                 f"grid must be given as rows and columns of {p} tokens; got {self.grid}"
             )
         return depth_patch_coords(frames.depths, frames.intrinsics, frames.poses, (rows, columns))
-
-    @torch.no_grad()
-    def latents(self, images: Tensor) -> Tensor:
-        """Encode (b, k, 3, s, s) pictures into latents (b*k, C, h, w)."""
-        if not images.numel():
-            h, w = (side // self.tokenizer.stride for side in images.shape[-2:])
-            return images.new_zeros(0, self.tokenizer.channels, h, w)
-        return self.tokenizer.encode(images.flatten(0, 1)).float()
-
-    def pictures(self, latents: Tensor, like: Tensor) -> Tensor:
-        """Decode latents (b*k, C, h, w) into pictures (b, k, 3, s, s) in [0, 1]."""
-        if not like.numel():
-            return like
-        decoded = self.tokenizer.decode(latents).clamp(0, 1)
-        return rearrange(decoded, "(b k) c h w -> b k c h w", b=like.shape[0])

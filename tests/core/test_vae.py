@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ross3d.core.tokenizer import Tokenizer
+from ross3d.core.tokenizer import StagedTokenizer, Tokenizer
 from ross3d.core.vae import VAETokenizer
 
 diffusers = pytest.importorskip("diffusers")
@@ -79,6 +79,34 @@ def test_samples_around_the_mode(vae: Any) -> None:
     assert (mean - mode).abs().mean() < 0.2 * deviation
 
 
+def test_draws_as_diffusers(vae: Any) -> None:
+    images, tokenizer = torch.rand(2, 3, 32, 32), VAETokenizer(vae)
+    with torch.no_grad():
+        posterior = vae.encode(images * 2 - 1).latent_dist
+    moments = tokenizer.moments(images)
+    assert moments.shape == (2, 32, 4, 4)
+    assert moments.equal(posterior.parameters)
+    for wide in (moments, moments * 99):  # logarithms of variances are bounded
+        seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+        drawn = tokenizer.draw(wide, generator=seeds[0])
+        expected = type(posterior)(wide).sample(seeds[1])
+        unpacked = torch.nn.functional.pixel_shuffle(drawn, 2)
+        torch.testing.assert_close(unpacked, (expected - 0.1159) * 0.3611)
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_encodes_in_two_stages(vae: Any, sample: bool) -> None:
+    images, tokenizer = torch.rand(2, 3, 32, 48), VAETokenizer(vae, sample=sample)
+    assert isinstance(tokenizer, StagedTokenizer)
+    assert tokenizer.moments(images).shape == (2, 16 * (1 + sample), 4, 6)
+    assert tokenizer.moments(images[:0]).shape == (0, 16 * (1 + sample), 4, 6)
+    for count in (2, 0):
+        seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+        moments = tokenizer.moments(images[:count])
+        whole = tokenizer.encode(images[:count], generator=seeds[0])
+        assert tokenizer.draw(moments, generator=seeds[1]).equal(whole)
+
+
 def test_without_a_shift_or_in_other_depths(vae: Any) -> None:
     config = {**vae.config, "shift_factor": None, "block_out_channels": (8, 16)}
     config |= {"down_block_types": ("DownEncoderBlock2D",) * 2, "latent_channels": 4}
@@ -143,6 +171,23 @@ def test_loads_the_decoder_when_a_picture_is_asked_for(
     assert not any(parameter.requires_grad for parameter in decoder.parameters())
     tokenizer.decode(latents)
     assert tokenizer.vae.decoder is decoder
+
+
+def test_a_vae_that_can_be_had_again_keeps_no_decoder(vae: Any) -> None:
+    whole, made = copy.deepcopy(vae), []
+
+    def again() -> Any:
+        made.append(1)
+        return copy.deepcopy(whole)
+
+    tokenizer = VAETokenizer(copy.deepcopy(vae), sample=False, again=again)
+    latents = tokenizer.encode(torch.rand(1, 3, 32, 32))
+    assert tokenizer.vae.decoder is None
+    assert not made
+    for _ in range(2):
+        pictures = tokenizer.decode(latents)
+    torch.testing.assert_close(pictures, VAETokenizer(whole).decode(latents))
+    assert len(made) == 1
 
 
 def test_names_what_does_not_fit(vae: Any) -> None:

@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from reference.build import TASKS, build_model, build_objective, build_teacher, hides_views
+from reference.build import (
+    FLUX_VAE,
+    TASKS,
+    build_model,
+    build_objective,
+    build_teacher,
+    cache_latents,
+    hides_views,
+)
 from reference.chat import IMAGE, build_tokenizer
 from reference.collate import SceneCollator
 from reference.data.sources import RoomSource
@@ -15,7 +24,7 @@ from reference.presets import PRESETS, ROSS3D_7B_NARROW, Preset
 from reference.training import draw_mask
 from tiny import PRESET, hide, tiny_ross3d
 
-from ross3d import DCTTokenizer, DDPMLoss, FlowMatchingLoss, VAETokenizer
+from ross3d import DCTTokenizer, DDPMLoss, FlowMatchingLoss, VAETokenizer, require
 
 
 def test_a_preset_becomes_a_model() -> None:
@@ -103,16 +112,55 @@ def test_teachers() -> None:
     assert (flux.channels, flux.stride) == (64, 16)
 
 
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def test_the_flux_stand_in_is_the_paper_s_teacher() -> None:
     with torch.device("meta"):
-        vae = build_teacher(PRESETS["ross3d-7b"]).vae
+        vae = require("diffusers", "vae").AutoencoderKL(**FLUX_VAE)
+        teacher = build_teacher(PRESETS["ross3d-7b"])
     assert len(vae.state_dict()) == 244
-    assert sum(p.numel() for p in vae.parameters()) == 83_819_683
-    assert sum(p.numel() for p in vae.encoder.parameters()) == 34_274_208
+    assert count(vae) == 83_819_683
+    assert count(vae.encoder) == count(teacher.vae.encoder) == 34_274_208
     thin = build_teacher(ROSS3D_7B_NARROW)
     assert (thin.channels, thin.stride) == (64, 16)
     assert thin.vae.config.block_out_channels == [8, 16, 32, 32]
     assert thin.encode(torch.rand(1, 3, 32, 32)).shape == (1, 64, 2, 2)
+
+
+def test_training_never_holds_the_teacher_s_decoder() -> None:
+    tokenizer = build_tokenizer(vocabulary())
+    preset = replace(PRESET, teacher="flux", narrow=16, objective="eps")
+    model = build_model(preset, tokenizer)
+    batch = tiny_ross3d().batch()
+    sum(model(batch, hide(2, 4, 1)).values()).backward()
+    teacher = model.reconstruction.tokenizer
+    assert teacher.vae.decoder is None
+    assert count(teacher.vae) == count(teacher.vae.encoder)
+    with torch.no_grad():
+        rebuilt = teacher.decode(teacher.encode(torch.rand(1, 3, 32, 32)))
+    assert rebuilt.shape == (1, 3, 32, 32)
+    assert teacher.vae.decoder is not None
+
+
+def test_latents_of_a_model_are_kept(tmp_path: Path) -> None:
+    tiny = tiny_ross3d()
+    batch, masked, losses = tiny.batch(), hide(2, 4, 1), []
+    for _ in range(3):
+        noise = torch.Generator().manual_seed(0)
+        losses.append(tiny.model(batch, masked, generator=noise))
+        if len(losses) == 1:
+            teacher = cache_latents(tiny.model, str(tmp_path), 0.1)
+    assert teacher.cache.max_bytes == 10**8
+    assert (teacher.misses, teacher.hits) == (4, 4)
+    for name, loss in losses[0].items():
+        assert losses[1][name].equal(loss)
+        assert losses[2][name].equal(loss)
+    with pytest.raises(ValueError, match="latents must be those of pretext tasks; got there wit"):
+        cache_latents(tiny_ross3d(tasks=()).model, "there", 1.0)
+    with pytest.raises(ValueError, match="max_bytes must be at least 1; got 0"):
+        cache_latents(tiny_ross3d().model, str(tmp_path), 0.0)
 
 
 def test_the_paper_s_denoisers_share_their_trunk() -> None:

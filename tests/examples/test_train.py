@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -120,6 +121,7 @@ def test_a_resumed_run_keeps_its_options_and_takes_the_free_ones(
 
     saved = json.loads((finished / "config.json").read_text())["options"]
     free = {"threads": 3, "workers": 2, "evaluate": 4, "save_every": 1}
+    free |= {"latent_cache": "elsewhere", "latent_cache_gb": 0.5}
     changed = [x for k, v in free.items() for x in (f"--{k.replace('_', '-')}", str(v))]
     for given, expected in (([], saved), (["--seed", "0", *changed], {**saved, **free})):
         command_line = ["train_ross3d.py", "--out", str(finished), "--resume", *given]
@@ -156,6 +158,28 @@ def test_half_of_the_rooms_have_text(tmp_path: Path, call_main: Callable[..., No
     assert (out / "reconstruction" / "views.png").exists()
 
 
+def test_a_run_with_kept_latents_learns_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], call_main: Callable[..., None]
+) -> None:
+    kept, few = tmp_path / "kept", (*SHORT, "--rooms", 4, "--evaluate", 1, "--out")
+    call_main("train_ross3d.py", *few, tmp_path / "plain")
+    given = ("--latent-cache", kept, "--latent-cache-gb", 0.01)
+    call_main("train_ross3d.py", *few, tmp_path / "cached", *given)
+    call_main("train_ross3d.py", *few, tmp_path / "again", *given)
+    said = re.findall(r"latents: (\d+) found and (\d+) made, in", capsys.readouterr().out)
+    (first, made), (found, none) = ((int(hits), int(misses)) for hits, misses in said)
+    assert first > 0
+    assert made > 0
+    assert (found, none) == (first + made, 0)
+    runs = [RunFolder(tmp_path / name, resume=True) for name in ("plain", "cached", "again")]
+    assert runs[0].rows() == runs[1].rows() == runs[2].rows()
+    weights = {(run.latest_checkpoint() / "model.safetensors").read_bytes() for run in runs}
+    assert len(weights) == 1
+    shutil.rmtree(kept)
+    call_main("reconstruct.py", tmp_path / "cached", "--scenes", 1, "--device", "cpu")
+    assert not kept.exists()
+
+
 def test_sizes_are_counted_without_a_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +187,7 @@ def test_sizes_are_counted_without_a_run(
     call_main: Callable[..., None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    call_main("train_ross3d.py", "--preset", "ross3d-7b", "--sizes")
+    call_main("train_ross3d.py", "--preset", "ross3d-7b", "--sizes", "--latent-cache", "kept")
     assert "7,070,619,136" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 

@@ -176,6 +176,40 @@ def test_the_same_generator_gives_the_same_loss() -> None:
     assert values[0] != values[2]
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_one_encode_of_all_tasks_gives_the_losses_of_one_each(
+    monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    all_tasks = {**tasks(), "vanilla": VanillaTask(32, stride=16), "large": VanillaTask(48)}
+    loss = make(tasks=all_tasks, schedules={"vanilla": Schedule(2)})
+    (hidden, frames, masked), batches = inputs(), []
+    encode = loss.tokenizer.encode
+    loss.tokenizer.encode = lambda images: (batches.append(images.shape[2]), encode(images))[1]
+
+    def run() -> list[Tensor]:
+        given = hidden.clone().requires_grad_()
+        loss.zero_grad()
+        losses = loss(given, frames, masked, step=step, generator=torch.Generator().manual_seed(0))
+        sum(losses.values()).backward()
+        return [*losses.values(), given.grad, *(p.grad for p in loss.parameters())]
+
+    together = run()
+    assert sorted(batches) == [32, 48]
+    monkeypatch.setattr(
+        "ross3d.pretext.reconstruction.encode_pictures",
+        lambda tokenizer, pictures: [
+            tokenizer.encode(images.flatten(0, 1)).float() for images in pictures
+        ],
+    )
+    for ours, each in zip(together, run(), strict=True):
+        assert ours.equal(each)
+    assert len(batches) == 2 + len(all_tasks)
+    batches.clear()
+    monkeypatch.undo()
+    loss.reconstruct(hidden, frames, masked, steps=1)
+    assert sorted(batches) == [32, 48]
+
+
 def test_one_denoiser_per_task() -> None:
     denoisers = {name: ConditionedDiT(64, 32, 1, 4) for name in tasks()}
     loss = make(denoiser=denoisers)
