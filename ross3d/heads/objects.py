@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from ross3d.core.shapes import check_shape
 
-PAIRS_AT_ONCE = 4096
+PIXELS_AT_ONCE = 2**18
 
 
 def pool_objects(
@@ -62,15 +64,15 @@ def pool_objects(
     if min_fraction is not None and not 0 < min_fraction <= 1:
         raise ValueError(f"min_fraction must be in (0, 1] or None; got {min_fraction}")
     counts = count_inside(world_coords.detach(), valid.bool(), boxes.detach(), rows, columns)
-    weights = counts.float()  # (b, o, m, p)
+    weights = counts  # (b, o, m, p)
     if min_fraction is not None:
         axes = (sizes["h"], rows), (sizes["w"], columns)
         high, wide = (cell_axis(*axis, visual.device)[1].sum(1) for axis in axes)
         needed = (torch.outer(high, wide).flatten() * min_fraction).floor().clamp(min=1)
-        weights = (weights >= needed).float()
-    weights = rearrange(weights, "b o m p -> b o (m p)")
-    weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
-    features: Tensor = weights.to(visual.dtype) @ rearrange(visual, "b m p d -> b (m p) d")
+        weights = weights >= needed
+    weights = rearrange(weights, "b o m p -> b o (m p)").float()
+    weights = weights.div_(weights.sum(-1, keepdim=True).clamp(min=1)).to(visual.dtype)
+    features: Tensor = sum_rows(rearrange(visual, "b m p d -> b (m p) d"), weights)
     return features
 
 
@@ -85,8 +87,9 @@ def count_inside(
     """Count the known pixels of each cell that lie in each box.
 
     Most cells are wholly inside or wholly outside a box, which their extent tells; only the pixels
-    of the few that straddle a face are looked at, so nothing grows with boxes times pixels. How
-    many straddle depends on the data, which is why compilers see one opaque operator.
+    of the few that straddle a face are looked at, so nothing grows with boxes times pixels. A few
+    views are worked on at a time, so nothing is as large as the cloud. How many cells straddle
+    depends on the data, which is why compilers see one opaque operator.
 
     Args:
         world_coords: (b, m, h, w, 3) world position of each pixel, metres.
@@ -101,61 +104,113 @@ def count_inside(
 
     Example:
         >>> coords, known = torch.zeros(1, 1, 4, 4, 3), torch.ones(1, 1, 4, 4, dtype=torch.bool)
-        >>> count_inside(coords, known, torch.tensor([[[0.0, 0, 0, 1, 1, 1]]]), 2, 2)
-        tensor([[[[4, 4, 4, 4]]]])
+        >>> count_inside(coords, known, torch.tensor([[[0.0, 0, 0, 1, 1, 1]]]), 2, 2).tolist()
+        [[[[4, 4, 4, 4]]]]
     """
-    m, h, w = valid.shape[1:]
+    b, m, h, w = valid.shape
     y, x = cell_axis(h, rows, valid.device), cell_axis(w, columns, valid.device)
-    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
-    centre, size = boxes[..., :3], boxes[..., 3:]
-    low = torch.where((size > 0).all(-1, keepdim=True), centre - size / 2, torch.inf)
-    high = centre + size / 2
-    known, least, most = _cell_extents(world_coords, valid, y, x)
-    lows, highs = rearrange(low, "b o a -> a b o 1"), rearrange(high, "b o a -> a b o 1")
-    inside = ((least >= lows) & (most <= highs)).all(0)  # (b, o, m * cells)
-    straddles = ((most >= lows) & (least <= highs)).all(0) & ~inside
-    counts = torch.where(inside, known, 0)
-
     pixels, real = _outer(y[0] * w, x[0], torch.add), _outer(y[1], x[1], torch.logical_and)
-    flat_coords, flat_valid = world_coords.reshape(-1, 3), valid.reshape(-1)
-    for pairs in torch.split(straddles.nonzero(), PAIRS_AT_ONCE):
-        scene, box, cell = pairs.unbind(-1)
-        view, cell_of_view = cell // len(pixels), cell % len(pixels)
-        index = ((scene * m + view) * (h * w))[:, None] + pixels[cell_of_view]
-        points = flat_coords[index]  # (pairs, n, 3)
-        within = (points >= low[scene, box, None]) & (points <= high[scene, box, None])
-        counts[scene, box, cell] = (within.all(-1) & flat_valid[index] & real[cell_of_view]).sum(-1)
-    return rearrange(counts, "b o (m p) -> b o m p", m=m)
+    dtype = torch.promote_types(world_coords.dtype, boxes.dtype)
+    low, high = _corners(boxes.to(torch.promote_types(dtype, torch.float32)))
+    counts = boxes.new_zeros((b, boxes.shape[1], m, rows * columns), dtype=torch.int32)
+    views = max(PIXELS_AT_ONCE // max(h * w, 1), 1)
+    for scene, first in ((i, j) for i in range(b) for j in range(0, m, views)):
+        part = slice(first, first + views)
+        planes = rearrange(world_coords[scene, part], "m h w a -> (a m) (h w)")
+        points = planes.index_select(1, pixels.flatten()).view(3, -1, *real.shape)
+        seen = valid[scene, part].flatten(1).index_select(1, pixels.flatten())
+        seen = seen.view(-1, *real.shape) & real
+        inside = _count_views(
+            points.flatten(1, 2).to(low.dtype), seen.flatten(0, 1), low[scene], high[scene]
+        )
+        counts[scene, :, part] = rearrange(inside, "o (m p) -> o m p", p=rows * columns)
+    return counts
 
 
 @count_inside.register_fake
 def _(world_coords: Tensor, valid: Tensor, boxes: Tensor, rows: int, columns: int) -> Tensor:
     b, m = valid.shape[:2]
-    return boxes.new_empty((b, boxes.shape[1], m, rows * columns), dtype=torch.long)
+    return boxes.new_empty((b, boxes.shape[1], m, rows * columns), dtype=torch.int32)
 
 
-def _cell_extents(
-    world_coords: Tensor, valid: Tensor, y: tuple[Tensor, Tensor], x: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Count the known pixels (b, 1, m * cells), with their least and greatest x, y, z.
+def _count_views(points: Tensor, seen: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Count (o, cells) the seen (cells, n) pixels of points (3, cells, n) within corners (3, o)."""
+    points = points.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    unseen = torch.where(seen, -torch.inf, torch.inf).to(points.dtype)
+    # Unseen pixels are beyond every box on either side.
+    below, above = torch.minimum(points, -unseen), points.clamp_(min=unseen)
+    least, most, known = above.amin(-1)[:, None], below.amax(-1)[:, None], seen.sum(-1).int()
+    counts = known.new_zeros(low.shape[1], len(known))
+    near = ((least.amin(-1) <= high) & (most.amax(-1) >= low)).all(0).nonzero()[:, 0]
+    low, high = low[:, near, None], high[:, near, None]
+    # Differences, as torch does not vectorise comparisons that give booleans.
+    inside = torch.minimum(least - low, high - most).amin(0) >= 0  # (near, cells)
+    touches = torch.minimum(most - low, high - least).amin(0) >= 0
+    counts[near] = torch.where(inside, known, 0)
+    for pairs in (touches & ~inside).nonzero().split(max(PIXELS_AT_ONCE // seen.shape[1], 1)):
+        box, cell = pairs.unbind(-1)
+        # In place, so in floating point: see above.
+        within = above.index_select(1, cell).le_(high[:, box])  # (3, pairs, n)
+        within *= below.index_select(1, cell).ge_(low[:, box])
+        counts[near[box], cell] = within.prod(0).sum(-1).int()
+    return counts
 
-    The latter two are (3, b, 1, m * cells).
-    """
-    known, least, most = [], [], []
-    # One view at a time: a masked copy of all views would be as large as the cloud.
-    for points, seen in zip(world_coords.flatten(0, 1), valid.flatten(0, 1), strict=True):
-        planes = rearrange(points, "h w a -> a h w").contiguous()
-        lows, highs = torch.where(seen, planes, torch.inf), torch.where(seen, planes, -torch.inf)
-        least.append(lows[:, y[0]].amin(2)[..., x[0]].amin(-1))
-        most.append(highs[:, y[0]].amax(2)[..., x[0]].amax(-1))
-        seen_in_column = (seen[y[0]] & y[1][..., None]).sum(1)
-        known.append((seen_in_column[:, x[0]] * x[1]).sum(-1))
-    b = len(valid)
-    return (
-        rearrange(known, "(b m) r c -> b 1 (m r c)", b=b),
-        rearrange(least, "(b m) a r c -> a b 1 (m r c)", b=b),
-        rearrange(most, "(b m) a r c -> a b 1 (m r c)", b=b),
+
+def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the lowest and highest corners, (b, 3, o) each, finite where the box has a volume."""
+    centre, size = boxes.mT[:, :3], boxes.mT[:, 3:]
+    most = torch.finfo(boxes.dtype).max
+    low = torch.where(
+        (size > 0).all(1, keepdim=True), (centre - size / 2).clamp(min=-most), torch.inf
     )
+    return low, (centre + size / 2).clamp(max=most)
+
+
+@torch.library.custom_op(
+    "ross3d::sum_rows", mutates_args=(), schema="(Tensor rows, Tensor weights) -> Tensor"
+)
+def sum_rows(rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum rows by weights that are mostly zero, reading no others: the product of both.
+
+    Gradients reach the rows alone.
+
+    Args:
+        rows: (b, s, d).
+        weights: (b, o, s), of the same dtype.
+
+    Returns:
+        (b, o, d) sums.
+
+    Example:
+        >>> sum_rows(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[[0.5, 0, 2]]]))
+        tensor([[[8.5000]]])
+    """
+    scene, bag, row = weights.nonzero().unbind(-1)
+    size = weights.count_nonzero(-1).flatten()
+    sums = F.embedding_bag(
+        scene * rows.shape[1] + row,
+        rows.flatten(0, 1),
+        size.cumsum(0) - size,
+        mode="sum",
+        per_sample_weights=weights[scene, bag, row],
+    )
+    return sums.view(*weights.shape[:2], rows.shape[2])
+
+
+@sum_rows.register_fake
+def _(rows: Tensor, weights: Tensor) -> Tensor:
+    return rows.new_empty((*weights.shape[:2], rows.shape[2]))
+
+
+def _keep_weights(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _to_rows(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    return ctx.saved_tensors[0].mT @ grad, None
+
+
+sum_rows.register_autograd(_to_rows, setup_context=_keep_weights)
 
 
 def _outer(rows: Tensor, columns: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

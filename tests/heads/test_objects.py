@@ -68,10 +68,13 @@ def test_equals_a_loop_over_boxes(
     torch.testing.assert_close(actual, expected)
 
 
-def test_pairs_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pixels", [1, 2 * 12 * 12, 2**30])
+def test_views_and_pairs_are_looked_at_in_parts(
+    monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
     visual, coords, valid, boxes = scene()
     whole = pool_objects(visual, coords, valid, boxes, (3, 3), min_fraction=None)
-    monkeypatch.setattr(objects, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(objects, "PIXELS_AT_ONCE", pixels)
     parts = pool_objects(visual, coords, valid, boxes, (3, 3), min_fraction=None)
     assert whole.abs().sum() > 0
     torch.testing.assert_close(parts, whole)
