@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,8 +10,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ross3d.core.shapes import check_shape
+from ross3d.heads.cells import cell_axis, count_inside
 
-PIXELS_AT_ONCE = 2**18
+# Rows that are read at a time stay in a processor's cache.
+NUMBERS_AT_ONCE = 2**21
 
 
 def pool_objects(
@@ -63,141 +64,57 @@ def pool_objects(
         raise ValueError(f"grid must be of {sizes['p']} cells; got {rows} x {columns}")
     if min_fraction is not None and not 0 < min_fraction <= 1:
         raise ValueError(f"min_fraction must be in (0, 1] or None; got {min_fraction}")
-    counts = count_inside(world_coords.detach(), valid.bool(), boxes.detach(), rows, columns)
-    weights = counts  # (b, o, m, p)
+    weights = count_inside(world_coords.detach(), valid.bool(), boxes.detach(), rows, columns)
     if min_fraction is not None:
         axes = (sizes["h"], rows), (sizes["w"], columns)
         high, wide = (cell_axis(*axis, visual.device)[1].sum(1) for axis in axes)
         needed = (torch.outer(high, wide).flatten() * min_fraction).floor().clamp(min=1)
         weights = weights >= needed
-    weights = rearrange(weights, "b o m p -> b o (m p)").float()
-    weights = weights.div_(weights.sum(-1, keepdim=True).clamp(min=1)).to(visual.dtype)
-    features: Tensor = sum_rows(rearrange(visual, "b m p d -> b (m p) d"), weights)
+    weights = rearrange(weights, "b o m p -> b o (m p)")
+    features: Tensor = average_rows(rearrange(visual, "b m p d -> b (m p) d"), weights)
     return features
 
 
 @torch.library.custom_op(
-    "ross3d::count_inside",
-    mutates_args=(),
-    schema="(Tensor world_coords, Tensor valid, Tensor boxes, int rows, int columns) -> Tensor",
+    "ross3d::average_rows", mutates_args=(), schema="(Tensor rows, Tensor weights) -> Tensor"
 )
-def count_inside(
-    world_coords: Tensor, valid: Tensor, boxes: Tensor, rows: int, columns: int
-) -> Tensor:
-    """Count the known pixels of each cell that lie in each box.
-
-    Most cells are wholly inside or wholly outside a box, which their extent tells; only the pixels
-    of the few that straddle a face are looked at, so nothing grows with boxes times pixels. A few
-    views are worked on at a time, so nothing is as large as the cloud. How many cells straddle
-    depends on the data, which is why compilers see one opaque operator.
-
-    Args:
-        world_coords: (b, m, h, w, 3) world position of each pixel, metres.
-        valid: (b, m, h, w) True where the depth is known.
-        boxes: (b, o, 6) axis-aligned (x, y, z, dx, dy, dz), centre and full size, metres, world
-            frame.
-        rows: rows of cells per view.
-        columns: columns of cells per view.
-
-    Returns:
-        (b, o, m, rows * columns) number of pixels.
-
-    Example:
-        >>> coords, known = torch.zeros(1, 1, 4, 4, 3), torch.ones(1, 1, 4, 4, dtype=torch.bool)
-        >>> count_inside(coords, known, torch.tensor([[[0.0, 0, 0, 1, 1, 1]]]), 2, 2).tolist()
-        [[[[4, 4, 4, 4]]]]
-    """
-    b, m, h, w = valid.shape
-    y, x = cell_axis(h, rows, valid.device), cell_axis(w, columns, valid.device)
-    pixels, real = _outer(y[0] * w, x[0], torch.add), _outer(y[1], x[1], torch.logical_and)
-    dtype = torch.promote_types(world_coords.dtype, boxes.dtype)
-    low, high = _corners(boxes.to(torch.promote_types(dtype, torch.float32)))
-    counts = boxes.new_zeros((b, boxes.shape[1], m, rows * columns), dtype=torch.int32)
-    views = max(PIXELS_AT_ONCE // max(h * w, 1), 1)
-    for scene, first in ((i, j) for i in range(b) for j in range(0, m, views)):
-        part = slice(first, first + views)
-        planes = rearrange(world_coords[scene, part], "m h w a -> (a m) (h w)")
-        points = planes.index_select(1, pixels.flatten()).view(3, -1, *real.shape)
-        seen = valid[scene, part].flatten(1).index_select(1, pixels.flatten())
-        seen = seen.view(-1, *real.shape) & real
-        inside = _count_views(
-            points.flatten(1, 2).to(low.dtype), seen.flatten(0, 1), low[scene], high[scene]
-        )
-        counts[scene, :, part] = rearrange(inside, "o (m p) -> o m p", p=rows * columns)
-    return counts
-
-
-@count_inside.register_fake
-def _(world_coords: Tensor, valid: Tensor, boxes: Tensor, rows: int, columns: int) -> Tensor:
-    b, m = valid.shape[:2]
-    return boxes.new_empty((b, boxes.shape[1], m, rows * columns), dtype=torch.int32)
-
-
-def _count_views(points: Tensor, seen: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Count (o, cells) the seen (cells, n) pixels of points (3, cells, n) within corners (3, o)."""
-    points = points.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    unseen = torch.where(seen, -torch.inf, torch.inf).to(points.dtype)
-    # Unseen pixels are beyond every box on either side.
-    below, above = torch.minimum(points, -unseen), points.clamp_(min=unseen)
-    least, most, known = above.amin(-1)[:, None], below.amax(-1)[:, None], seen.sum(-1).int()
-    counts = known.new_zeros(low.shape[1], len(known))
-    near = ((least.amin(-1) <= high) & (most.amax(-1) >= low)).all(0).nonzero()[:, 0]
-    low, high = low[:, near, None], high[:, near, None]
-    # Differences, as torch does not vectorise comparisons that give booleans.
-    inside = torch.minimum(least - low, high - most).amin(0) >= 0  # (near, cells)
-    touches = torch.minimum(most - low, high - least).amin(0) >= 0
-    counts[near] = torch.where(inside, known, 0)
-    for pairs in (touches & ~inside).nonzero().split(max(PIXELS_AT_ONCE // seen.shape[1], 1)):
-        box, cell = pairs.unbind(-1)
-        # In place, so in floating point: see above.
-        within = above.index_select(1, cell).le_(high[:, box])  # (3, pairs, n)
-        within *= below.index_select(1, cell).ge_(low[:, box])
-        counts[near[box], cell] = within.prod(0).sum(-1).int()
-    return counts
-
-
-def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the lowest and highest corners, (b, 3, o) each, finite where the box has a volume."""
-    centre, size = boxes.mT[:, :3], boxes.mT[:, 3:]
-    most = torch.finfo(boxes.dtype).max
-    low = torch.where(
-        (size > 0).all(1, keepdim=True), (centre - size / 2).clamp(min=-most), torch.inf
-    )
-    return low, (centre + size / 2).clamp(max=most)
-
-
-@torch.library.custom_op(
-    "ross3d::sum_rows", mutates_args=(), schema="(Tensor rows, Tensor weights) -> Tensor"
-)
-def sum_rows(rows: Tensor, weights: Tensor) -> Tensor:
-    """Sum rows by weights that are mostly zero, reading no others: the product of both.
+def average_rows(rows: Tensor, weights: Tensor) -> Tensor:
+    """Average rows by weights that are mostly zero, reading no others.
 
     Gradients reach the rows alone.
 
     Args:
         rows: (b, s, d).
-        weights: (b, o, s), of the same dtype.
+        weights: (b, o, s) boolean, or whole numbers.
 
     Returns:
-        (b, o, d) sums.
+        (b, o, d) means, zeros where all weights are.
 
     Example:
-        >>> sum_rows(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([[[0.5, 0, 2]]]))
-        tensor([[[8.5000]]])
+        >>> average_rows(torch.tensor([[[1.0], [2.0], [6.0]]]), torch.tensor([[[3, 0, 1]]]))
+        tensor([[[2.2500]]])
     """
-    scene, bag, row = weights.nonzero().unbind(-1)
-    size = weights.count_nonzero(-1).flatten()
-    sums = F.embedding_bag(
-        scene * rows.shape[1] + row,
-        rows.flatten(0, 1),
-        size.cumsum(0) - size,
-        mode="sum",
-        per_sample_weights=weights[scene, bag, row],
+    b, o = weights.shape[:2]
+    total = weights.sum(-1)
+    means = rows.new_zeros(
+        b * o, rows.shape[2], dtype=torch.promote_types(rows.dtype, torch.float32)
     )
-    return sums.view(*weights.shape[:2], rows.shape[2])
+    at_once = max(NUMBERS_AT_ONCE // max(b * o, b * rows.shape[2], 1), 1)
+    parts = (torch.split(rows, at_once, 1), torch.split(weights, at_once, 2))
+    for part, weight in zip(*parts, strict=True):
+        scene, bag, row = weight.nonzero().unbind(-1)
+        size = weight.count_nonzero(-1).flatten()
+        means += F.embedding_bag(
+            scene * part.shape[1] + row,
+            part.flatten(0, 1),
+            size.cumsum(0) - size,
+            mode="sum",
+            per_sample_weights=(weight[scene, bag, row] / total[scene, bag]).to(rows.dtype),
+        )
+    return means.view(b, o, rows.shape[2]).to(rows.dtype)
 
 
-@sum_rows.register_fake
+@average_rows.register_fake
 def _(rows: Tensor, weights: Tensor) -> Tensor:
     return rows.new_empty((*weights.shape[:2], rows.shape[2]))
 
@@ -207,39 +124,9 @@ def _keep_weights(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> No
 
 
 def _to_rows(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return ctx.saved_tensors[0].mT @ grad, None
+    (weights,) = ctx.saved_tensors
+    shares = weights / weights.sum(-1, keepdim=True).clamp(min=1)
+    return shares.to(grad.dtype).mT @ grad, None
 
 
-sum_rows.register_autograd(_to_rows, setup_context=_keep_weights)
-
-
-def _outer(rows: Tensor, columns: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Combine tables (r, i) of rows and (c, j) of columns into one (r * c, i * j) of cells."""
-    table = combine(rows[:, None, :, None], columns[None, :, None, :])
-    return rearrange(table, "r c i j -> (r c) (i j)")
-
-
-def cell_axis(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """List the pixels of each cell along one axis, cut as ``adaptive_avg_pool2d`` does.
-
-    Its cells differ in size and overlap where ``size`` is not divisible; the shorter ones repeat
-    their last pixel.
-
-    Args:
-        size: pixels along the axis.
-        cells: cells along the axis.
-        device: where the tables live.
-
-    Returns:
-        Pixel indices (cells, n), and (cells, n): False where a pixel is a repeat.
-
-    Example:
-        >>> cell_axis(5, 2, torch.device("cpu"))[0]
-        tensor([[0, 1, 2, 2],
-                [2, 3, 4, 4]])
-    """
-    cell = torch.arange(cells, device=device)[:, None]
-    start, stop = cell * size // cells, -((cell + 1) * -size // cells)
-    longest = size // cells + (2 if size % cells else 0)
-    index = start + torch.arange(longest, device=device)
-    return torch.minimum(index, stop - 1), index < stop
+average_rows.register_autograd(_to_rows, setup_context=_keep_weights)
