@@ -122,6 +122,6 @@ def test_grounding_head(benchmark: Any, against: str) -> None:
 
 
 def measure(work: functools.partial[Tensor] | Any) -> float:
-    """Milliseconds of processor time: the least of three, after one to warm up."""
+    """Milliseconds of processor time: the least of two, after one to warm up."""
     work()
-    return 1000 * min(seconds(work) for _ in range(3))
+    return 1000 * min(seconds(work) for _ in range(2))
