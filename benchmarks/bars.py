@@ -96,6 +96,7 @@ BARS = {
     "objects-memory": Bar(OBJECTS, "... memory", "one cloud", "x the cloud", 1.0, True),
     "teacher-cache": Bar(TEACHER, "latents from the cache", "encoding", FASTER, 5.0),
     "teacher-encoder": Bar(TEACHER, "weights, encoder only", "whole VAE", "x its bytes", 0.5, True),
+    "attention": Bar(TOKENS, "read 4704 keys, 1568 queries", "softmax in torch", FASTER, 2.0),
 }
 """Key -> bar; a benchmark's figures are kept under the key."""
 

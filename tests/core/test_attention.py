@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -13,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from ross3d.core import attention as module
 from ross3d.core.attention import attention
@@ -40,14 +39,36 @@ def slow_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
     return out
 
 
-def slow_flex(
-    q: Tensor, k: Tensor, v: Tensor, score_mod: Callable[..., Tensor] | None = None
-) -> Tensor:
+def slow_flex(q: Tensor, k: Tensor, v: Tensor, block_mask: BlockMask | None = None) -> Tensor:
     scores = q @ k.mT / q.shape[-1] ** 0.5
-    if score_mod is not None:
+    if block_mask is not None:
         for index in itertools.product(*(range(size) for size in scores.shape)):
-            scores[index] = score_mod(scores[index], *map(torch.tensor, index))
+            if not block_mask.mask_mod(*map(torch.tensor, index)):
+                scores[index] = -torch.inf
     return scores.softmax(-1) @ v
+
+
+def some_groups(b: int = 2, n: int = 5, s: int = 7) -> tuple[Tensor, Tensor]:
+    """Groups of queries, of keys, of both; the last query and the last two keys are padding."""
+    q_groups, k_groups = torch.randint(0, 3, (b, n)), torch.randint(1, 4, (b, s))
+    q_groups[:, 0], k_groups[:, 0] = 2, 2
+    q_groups[:, 1] = 0
+    q_groups[:, -1:], k_groups[:, -2:] = -1, -1
+    return q_groups, k_groups
+
+
+def group_by_group(
+    q: Tensor, k: Tensor, v: Tensor, groups: tuple[Tensor, Tensor], valid: Tensor
+) -> Tensor:
+    """Attention of each group of each scene on its own."""
+    out = torch.zeros(q.shape[0], q.shape[2], q.shape[1] * q.shape[3], dtype=torch.float64)
+    for i in range(len(q)):
+        for group in range(int(groups[0][i].max()) + 1):
+            queries, keys = groups[0][i] == group, (groups[1][i] == group) & valid[i]
+            parts = q[i : i + 1, :, queries], k[i : i + 1, :, keys], v[i : i + 1, :, keys]
+            read = slow_attention(*parts, torch.ones(1, int(keys.sum()), dtype=torch.bool))
+            out[i, queries] = read[0]
+    return out
 
 
 def some_valid(b: int = 2, s: int = 7) -> Tensor:
@@ -73,6 +94,49 @@ def test_keys_that_may_not_be_read_do_not_matter() -> None:
     hidden = ~valid[:, None, :, None]
     other = attention(q, k + 9 * hidden, v - 9 * hidden, valid=valid)
     torch.testing.assert_close(attention(q, k, v, valid=valid), other)
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "flex"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_groups_are_read_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, backend: str, masked: bool
+) -> None:
+    compiled = torch.compile(flex_attention, backend="eager")
+    monkeypatch.setattr(module, "_compiled_flex", lambda: compiled)
+    (q, k, v), groups = draw(), some_groups()
+    valid = torch.rand(2, 7) > 0.3 if masked else torch.ones(2, 7, dtype=torch.bool)
+    valid[1, 0] = True
+    out = attention(q, k, v, valid=valid if masked else None, groups=groups, backend=backend)
+    expected = group_by_group(q, k, v, groups, valid)
+    assert expected[1, 0].any()
+    assert not out[:, [1, -1]].any()
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=1e-5)
+
+
+def test_flex_skips_the_blocks_between_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[BlockMask] = []
+
+    def keep(q: Tensor, k: Tensor, v: Tensor, block_mask: BlockMask) -> Tensor:
+        masks.append(block_mask)
+        return torch.zeros_like(q)
+
+    monkeypatch.setattr(module, "_compiled_flex", lambda: keep)
+    group = torch.arange(4).repeat_interleave(256)[None]
+    attention(*draw(1, 1, 1024, 1024), groups=(group, group), backend="flex")
+    assert masks[0].sparsity() == 75
+
+
+def test_groups_pass_gradients_to_what_is_read_alone() -> None:
+    q, k, v = (x.double().requires_grad_() for x in draw(d=2))
+    groups, valid = some_groups(), torch.rand(2, 7) > 0.3
+    read = lambda *qkv: attention(*qkv, valid=valid, groups=groups)  # noqa: E731
+    assert torch.autograd.gradcheck(read, (q, k, v))
+    read(q, k, v).square().sum().backward()
+    for x in (k, v):
+        assert not x.grad[:, :, -2:].any()
+    assert not q.grad[:, :, [1, -1]].any()
+    everything = torch.zeros(2, 5).long(), torch.full((2, 7), -1)
+    assert not attention(q, k, v, groups=everything).any()
 
 
 def test_a_scene_without_valid_keys_reads_zeros_and_passes_zero_gradients() -> None:
@@ -108,13 +172,15 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(lambda *qkv: attention(*qkv, valid=valid), (q, k, v))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch, of its own function
 @pytest.mark.parametrize("backend", ["sdpa", "flex"])
-def test_compiles(backend: str) -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_compiles(backend: str, grouped: bool) -> None:
     q, k, v = draw()
-    valid = some_valid()
+    options = {"valid": some_valid(), "groups": some_groups() if grouped else None}
     compiled = torch.compile(attention, fullgraph=True, backend="eager")
-    out = compiled(q, k, v, valid=valid, backend=backend)
-    torch.testing.assert_close(out, attention(q, k, v, valid=valid))
+    out = compiled(q, k, v, **options, backend=backend)
+    torch.testing.assert_close(out, attention(q, k, v, **options))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -177,6 +243,16 @@ def test_xformers_is_called_in_its_own_layout(
     assert [bias is not None for bias in xformers_stub] == [masked]
 
 
+def test_xformers_reads_groups(
+    monkeypatch: pytest.MonkeyPatch, xformers_stub: list[Tensor | None]
+) -> None:
+    monkeypatch.setattr(module, "_check_backend", lambda *_: None)
+    (q, k, v), groups = draw(), some_groups()
+    out = attention(q, k, v, groups=groups, backend="xformers")
+    torch.testing.assert_close(out, attention(q, k, v, groups=groups))
+    assert xformers_stub[0] is not None
+
+
 def test_xformers_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_check_backend", lambda *_: None)
     monkeypatch.setitem(sys.modules, "xformers", None)
@@ -187,15 +263,17 @@ def test_xformers_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["xformers", "flex"])
 @pytest.mark.parametrize("masked", [False, True])
-def test_every_backend_equals_sdpa_on_a_gpu(backend: str, masked: bool) -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_every_backend_equals_sdpa_on_a_gpu(backend: str, masked: bool, grouped: bool) -> None:
     if backend == "xformers":
         pytest.importorskip("xformers.ops")
     results = []
     valid = some_valid(s=77).to("cuda") if masked else None
+    groups = tuple(x.to("cuda") for x in some_groups(n=130, s=77)) if grouped else None
     q, k, v = draw(n=130, s=77, d=64, device="cuda")
     for name in ("sdpa", backend):
         inputs = [x.detach().clone().requires_grad_() for x in (q, k, v)]
-        out = attention(*inputs, valid=valid, backend=name)
+        out = attention(*inputs, valid=valid, groups=groups, backend=name)
         out.square().sum().backward()
         results.append([out, *(x.grad for x in inputs)])
     for expected, actual in zip(*results, strict=True):
@@ -233,3 +311,10 @@ def test_errors() -> None:
         attention(q, k, v, valid=torch.ones(2, 6, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"valid must be boolean; got torch\.float32"):
         attention(q, k, v, valid=torch.ones(2, 7))
+    group = torch.zeros(2, 5).long(), torch.zeros(2, 7).long()
+    with pytest.raises(ValueError, match=r"groups\[0\] must be of shape \(b l\) with .* l = 5"):
+        attention(q, k, v, groups=(group[1], group[1]))
+    with pytest.raises(ValueError, match=r"groups\[1\] must be of shape \(b s\) with .* s = 7"):
+        attention(q, k, v, groups=(group[0], group[0]))
+    with pytest.raises(ValueError, match=r"groups\[1\] must be long; got torch\.int32"):
+        attention(q, k, v, groups=(group[0], group[1].int()))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ross3d.heads import objects
-from ross3d.heads.objects import cell_axis, count_inside, pool_objects
+from ross3d.heads import cells, objects
+from ross3d.heads.objects import average_rows, pool_objects
 
 
 def scene(
@@ -68,10 +68,14 @@ def test_equals_a_loop_over_boxes(
     torch.testing.assert_close(actual, expected)
 
 
-def test_pairs_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [1, 2 * 12 * 12, 2**30])
+def test_views_pairs_and_rows_are_looked_at_in_parts(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     visual, coords, valid, boxes = scene()
     whole = pool_objects(visual, coords, valid, boxes, (3, 3), min_fraction=None)
-    monkeypatch.setattr(objects, "PAIRS_AT_ONCE", 2)
+    monkeypatch.setattr(cells, "PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(objects, "NUMBERS_AT_ONCE", at_once)
     parts = pool_objects(visual, coords, valid, boxes, (3, 3), min_fraction=None)
     assert whole.abs().sum() > 0
     torch.testing.assert_close(parts, whole)
@@ -123,31 +127,22 @@ def test_a_batch_of_two_equals_two_of_one() -> None:
     torch.testing.assert_close(both, torch.cat(alone))
 
 
-@given(
-    b=st.integers(1, 2),
-    m=st.integers(1, 3),
-    o=st.integers(0, 3),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    grid=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-)
-def test_counts_sum_to_the_known_pixels_of_a_box_around_everything(
-    b: int, m: int, o: int, size: tuple[int, int], grid: tuple[int, int]
-) -> None:
-    visual, coords, valid, _ = scene(b, m, *size, grid[0] * grid[1], d=2)
-    everything = torch.tensor([0.0, 0, 0, 99, 99, 99]).expand(b, o, 6)
-    features = pool_objects(visual, coords, valid, everything, grid)
-    assert features.shape == (b, o, 2)
-    assert features.isfinite().all()
-    counts = count_inside(coords, valid, everything, *grid)
-    assert counts.shape == (b, o, m, grid[0] * grid[1])
-    spans = [
-        cell_axis(length, cells, valid.device)[1].sum(1)
-        for length, cells in zip(size, grid, strict=True)
-    ]
-    known = F.adaptive_avg_pool2d(valid.double(), grid) * torch.outer(*spans)
-    torch.testing.assert_close(
-        counts.double(), known.flatten(2)[:, None].expand_as(counts), atol=1e-6, rtol=0
-    )
+@given(*(st.integers(0, 3) for _ in range(4)))
+def test_average_rows_is_a_product(b: int, o: int, s: int, d: int) -> None:
+    rows, weights = torch.randn(b, s, d), torch.randint(0, 3, (b, o, s))
+    shares = weights / weights.sum(-1, keepdim=True).clamp(min=1)
+    torch.testing.assert_close(average_rows(rows, weights), shares @ rows)
+    torch.testing.assert_close(average_rows(rows, weights > 0), average_rows(rows, weights.sign()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_average_rows_is_an_operator_with_gradients(dtype: torch.dtype) -> None:
+    rows = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
+    weights = torch.randint(0, 3, (2, 4, 5))
+    weights[0, 0] = 0
+    torch.library.opcheck(average_rows, (rows, weights))
+    if dtype == torch.float64:
+        assert torch.autograd.gradcheck(lambda x: average_rows(x, weights), rows)
 
 
 def test_gradients_reach_visual() -> None:
