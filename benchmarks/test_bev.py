@@ -29,7 +29,7 @@ def test_sorting(benchmark: Any, frames: PosedFrames) -> None:
     differ = ((bev.height[0] - height).abs() > 1e-4) | (bev.observed[0] != observed)
     benchmark.extra_info["pixels that differ"] = float(differ.float().mean())
     assert differ.float().mean() < 0.01  # points on the borders of pixels
-    in_turn(benchmark, lambda: BARE(frames), slow, bar="bev-sort")
+    in_turn(benchmark, lambda: BARE(frames), slow, rounds=2, bar="bev-sort")
 
 
 def test_everything_against_sorting(benchmark: Any, frames: PosedFrames) -> None:
@@ -38,7 +38,7 @@ def test_everything_against_sorting(benchmark: Any, frames: PosedFrames) -> None
     def slow() -> Any:
         return sorted_bev(*scene, SIZE, EXTENT, MAX_HEIGHT)
 
-    in_turn(benchmark, lambda: DEFAULT(frames), slow, bar="bev-all")
+    in_turn(benchmark, lambda: DEFAULT(frames), slow, rounds=1, bar="bev-all")
 
 
 def test_everything_against_the_z_buffer(benchmark: Any, frames: PosedFrames) -> None:
