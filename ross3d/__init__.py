@@ -41,7 +41,7 @@ from ross3d.core.regression import RegressionLoss
 from ross3d.core.sampling import sample
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import PixelTokenizer, StagedTokenizer, Tokenizer
-from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
+from ross3d.core.tokens import gather_tokens, join_tokens, scatter_tokens, token_positions
 from ross3d.core.vae import VAETokenizer
 from ross3d.core.weights import load_tensors, load_weights, save_tensors
 from ross3d.geometry.bev import BEV, BEVRenderer, bev_to_world, cell_coords, world_to_bev
@@ -59,8 +59,9 @@ from ross3d.geometry.mesh import Mesh, read_mesh
 from ross3d.geometry.mesh_bev import MeshBEVRenderer
 from ross3d.geometry.overlap import view_overlap
 from ross3d.geometry.patches import depth_patch_coords, patch_coords, patch_points, patch_rays
-from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
+from ross3d.geometry.position import PositionAwareEncoder, discretise
 from ross3d.geometry.rays import RayAwareEncoder
+from ross3d.geometry.rotary import rotary_positions
 from ross3d.geometry.sampling import uniform_frames
 from ross3d.geometry.tsdf import fuse_mesh
 from ross3d.geometry.voxels import Voxels, voxel_pool
@@ -133,6 +134,7 @@ __all__ = [
     "greedy_cover",
     "grid_sincos",
     "grounding_loss",
+    "join_tokens",
     "load_tensors",
     "load_weights",
     "max_coverage_frames",

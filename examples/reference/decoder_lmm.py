@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einops import rearrange
 from torch import Tensor
 
-from ross3d import check_shape, scatter_tokens
+from ross3d import check_shape
 
 from .host_lmm import HostLMM, VisualAttention
 from .lmm_protocol import Grid
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DecoderLMM(HostLMM):
-    """Any encoder with any causal language model that takes embeddings: scatter, run, gather.
+    """Any encoder with any causal language model that takes embeddings: join, run, gather.
 
     The decoder may be a multimodal model without an adapter, and the encoder a function that calls
     its ``get_image_features``; positions are then those of text, one after the other.
@@ -62,6 +62,5 @@ class DecoderLMM(HostLMM):
         return rearrange(tokens, "(b m) p d -> b m p d", b=b)
 
     def _inputs(self, visual: Tensor, input_ids: Tensor, added: Tensor | None) -> dict[str, Any]:
-        embeds = self._embeds(input_ids, added)
-        positions = self._positions(visual, input_ids)
-        return {"inputs_embeds": scatter_tokens(embeds, positions, visual.to(embeds))}
+        tokens = rearrange(visual, "b m p d -> b (m p) d")
+        return {"inputs_embeds": self._joined(tokens, input_ids, added)}

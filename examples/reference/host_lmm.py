@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ross3d import check_shape, gather_tokens, require, token_positions
+from ross3d import check_shape, gather_tokens, join_tokens, require, token_positions
 
 from .lmm_protocol import Grid, LMMOutput
 from .segments import segment_mask, segment_positions
@@ -162,9 +162,23 @@ class HostLMM(nn.Module, ABC):
             encoded = outputs.BaseModelOutputWithPooling(pooler_output=features)
             return {"input_ids": input_ids, "mm_encoder_outputs": {modality: encoded}}
         # With embeddings as input the host would look for placeholders by comparing vectors.
-        embeds = self._embeds(input_ids, added)
-        placeholder = (input_ids == self.visual_token_id)[..., None]
-        return {"inputs_embeds": embeds.masked_scatter(placeholder, features.to(embeds))}
+        tokens = features.reshape(len(input_ids), -1, features.shape[-1])
+        return {"inputs_embeds": self._joined(tokens, input_ids, added)}
+
+    def _joined(self, tokens: Tensor, input_ids: Tensor, added: Tensor | None) -> Tensor:
+        """Input embeddings (b, t, d): words, and tokens (b, n, d) in place of the placeholders.
+
+        A placeholder is no word: nothing is looked up for it.
+        """
+        placeholder = input_ids == self.visual_token_id
+        spoken, given = (token_positions(which, 1)[:, 0] for which in (~placeholder, placeholder))
+        words = self.host.get_input_embeddings()(input_ids.gather(1, spoken))
+        if added is not None:
+            check_shape(
+                "added", added, "b t d", b=len(words), t=input_ids.shape[1], d=words.shape[2]
+            )
+            words = words + added.gather(1, spoken[..., None].expand_as(words)).to(words)
+        return join_tokens((spoken, words), (given, tokens.to(words)))
 
     @abstractmethod
     def _inputs(self, visual: Tensor, input_ids: Tensor, added: Tensor | None) -> dict[str, Any]:

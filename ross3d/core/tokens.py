@@ -94,30 +94,96 @@ def scatter_tokens(embeds: Tensor, positions: Tensor, tokens: Tensor) -> Tensor:
     sizes = check_shape("embeds", embeds, "b t d")
     sizes = check_shape("positions", positions, "b m p", **sizes)
     check_shape("tokens", tokens, "b m p d", **sizes)
-    rows = _flat_rows(positions, sizes["t"])
     source = rearrange(tokens, "b m p d -> (b m p) d").to(embeds.dtype)
-    written: Tensor = _WriteRows.apply(  # type: ignore[no-untyped-call]
-        rearrange(embeds, "b t d -> (b t) d"), rows, source
-    )
-    return written.view(embeds.shape)
+    written: Tensor = _WriteRows.apply(embeds, positions, source)  # type: ignore[no-untyped-call]
+    return written
+
+
+def join_tokens(*parts: tuple[Tensor, Tensor]) -> Tensor:
+    """Write a sequence from its parts, each token once and nothing copied before.
+
+    The parts are text, visual tokens, newlines: whatever :func:`token_positions` tells apart.
+
+    Args:
+        *parts: positions (b, ...) long, and the tokens (b, ..., d) that stand there, or one token
+            (d,) that stands at all of them. Together the positions of a scene are 0 .. t-1, each
+            once, which is not checked.
+
+    Returns:
+        (b, t, d) the sequence, in the dtype of the first part; t is the number of positions.
+
+    Raises:
+        ValueError: if there is no part, or the shapes disagree.
+
+    Example:
+        >>> text, visual = torch.tensor([[0, 5]]), torch.tensor([[[1, 2], [3, 4]]])
+        >>> join_tokens((text, torch.zeros(1, 2, 8)), (visual, torch.ones(1, 2, 2, 8))).shape
+        torch.Size([1, 6, 8])
+    """
+    if not parts:
+        raise ValueError("parts must be at least one; got none")
+    first, b, d = parts[0][1], len(parts[0][0]), parts[0][1].shape[-1]
+    for positions, tokens in parts:
+        if len(positions) != b or tuple(tokens.shape) not in ((*positions.shape, d), (d,)):
+            wanted = f"({b}, ...) positions and tokens (..., {d}) or ({d},) for them"
+            got = f"{tuple(positions.shape)} and {tuple(tokens.shape)}"
+            raise ValueError(f"parts must be {wanted}; got {got}")
+    everything = (x for positions, tokens in parts for x in (positions, tokens.to(first.dtype)))
+    joined: Tensor = _JoinRows.apply(*everything)  # type: ignore[no-untyped-call]
+    return joined
 
 
 class _WriteRows(torch.autograd.Function):
-    """``index_copy`` along the first axis that keeps the indices for backward, not the rows."""
+    """``index_copy`` of rows (n, d) that keeps their positions for backward, and no row."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, target: Tensor, rows: Tensor, source: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        return target.index_copy(0, rows, source)
+    def forward(ctx: FunctionCtx, target: Tensor, positions: Tensor, source: Tensor) -> Tensor:
+        ctx.save_for_backward(positions)
+        rows = _flat_rows(positions, target.shape[1])
+        return target.flatten(0, 1).index_copy(0, rows, source).view(target.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        (rows,), (grad,) = ctx.saved_tensors, grads
-        target = grad.index_fill(0, rows, 0) if ctx.needs_input_grad[0] else None
-        source = grad.index_select(0, rows) if ctx.needs_input_grad[2] else None
+        (positions,), (grad,) = ctx.saved_tensors, grads
+        rows, flat = _flat_rows(positions, grad.shape[1]), grad.flatten(0, 1)
+        target = flat.index_fill(0, rows, 0).view(grad.shape) if ctx.needs_input_grad[0] else None
+        source = flat.index_select(0, rows) if ctx.needs_input_grad[2] else None
         return target, None, source
 
 
+class _JoinRows(torch.autograd.Function):
+    """A sequence (b, t, d) of positions and tokens in turn; keeps the positions, and no token."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        positions, tokens = parts[::2], parts[1::2]
+        ctx.save_for_backward(*positions)
+        ctx.alike = [each.ndim == 1 for each in tokens]
+        b, t, d = (
+            len(positions[0]),
+            sum(x.shape[1:].numel() for x in positions),
+            tokens[0].shape[-1],
+        )
+        joined = tokens[0].new_empty(b * t, d)
+        for where, each in zip(positions, tokens, strict=True):
+            source = each.expand(*where.shape, d).reshape(-1, d)
+            joined.index_copy_(0, _flat_rows(where, t), source)
+        return joined.view(b, t, d)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        flat, t, d = grad.flatten(0, 1), *grad.shape[1:]
+        found: list[Tensor | None] = []
+        for i, where in enumerate(ctx.saved_tensors):
+            tokens = None
+            if ctx.needs_input_grad[2 * i + 1]:
+                tokens = flat.index_select(0, _flat_rows(where, t))
+                tokens = tokens.sum(0) if ctx.alike[i] else tokens.view(*where.shape, d)
+            found += [None, tokens]
+        return tuple(found)
+
+
 def _flat_rows(positions: Tensor, t: int) -> Tensor:
-    starts = torch.arange(positions.shape[0], device=positions.device) * t
-    return (positions + starts[:, None, None]).flatten()
+    starts = torch.arange(len(positions), device=positions.device) * t
+    return (positions.flatten(1) + starts[:, None]).flatten()

@@ -50,8 +50,10 @@ def unproject(
     centre = _centre(poses)[..., None, None]  # (b, m, 3, 1, 1)
     ray_map = ray_matrix(intrinsics, poses)
     if out is None:
+        ray_map = ray_map.to(torch.promote_types(ray_map.dtype, depths.dtype))
         rays = _ray_planes(ray_map, sizes["h"], sizes["w"])
-        return rearrange(torch.addcmul(centre, rays, depths), "b m c h w -> b m h w c")
+        # In place: a second map of this size would take longer to allocate than to compute.
+        return rearrange(rays.mul_(depths).add_(centre), "b m c h w -> b m h w c")
     check_shape("out", out, "b m h w 3", **sizes)
     planes = rearrange(out, "b m h w c -> b m c h w")
     with torch.no_grad():

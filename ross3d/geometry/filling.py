@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ross3d.geometry.splat import spread
+
 
 def box_mean(planes: Tensor, weight: Tensor, radius: int) -> Tensor:
     """Mean over the squares around each pixel.
@@ -19,9 +21,13 @@ def box_mean(planes: Tensor, weight: Tensor, radius: int) -> Tensor:
         (b, c, s, s) means; 0 where nothing counts.
     """
     stack = torch.cat([planes * weight[:, None], weight[:, None]], dim=1)
-    for kernel in ((1, 2 * radius + 1), (2 * radius + 1, 1)):
-        padding = kernel[0] // 2, kernel[1] // 2
-        stack = F.avg_pool2d(stack, kernel, stride=1, padding=padding)
+    stack = F.pad(stack, (radius,) * 4)
+    for dim in (-1, -2):  # a sum of slices: several times as fast as pooling
+        n = stack.shape[dim] - 2 * radius
+        total = stack.narrow(dim, 0, n).clone()
+        for start in range(1, 2 * radius + 1):
+            total += stack.narrow(dim, start, n)
+        stack = total
     return stack[:, :-1] / stack[:, -1:].clamp(min=1e-6)
 
 
@@ -35,11 +41,10 @@ def holes(observed: Tensor, radius: int) -> Tensor:
     Returns:
         (b, s, s) bool.
     """
-    closed = F.pad(observed[:, None].float(), (2 * radius,) * 4)
-    for sign in (1, -1):
-        for kernel in ((1, 2 * radius + 1), (2 * radius + 1, 1)):
-            closed = sign * F.max_pool2d(sign * closed, kernel, stride=1)
-    return (closed[:, 0] > 0) & ~observed
+    closed = F.pad(observed, (2 * radius,) * 4)
+    for _ in range(2):  # what is observed spreads, then, turned around by ~, what is not
+        closed = ~spread(closed, radius)
+    return closed & ~observed
 
 
 def fill_holes(

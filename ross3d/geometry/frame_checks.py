@@ -33,33 +33,40 @@ def check_frame_values(images: Tensor, depths: Tensor, intrinsics: Tensor, poses
     )
     lower = torch.stack([k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1], -1)
     rigid = (skewed.abs().amax((-1, -2)) < 1e-3) & (torch.linalg.det(rotation) > 0)
+    values = {"images": images, "depths": depths, "intrinsics": k, "poses": pose}
+    extremes = {name: _extremes(x) for name, x in values.items()}
     # Called once to know whether all is well, and again only to say where it is not.
-    checks: list[tuple[str, str, Callable[[], Tensor]]] = [
-        ("images", "be finite", images.isfinite),
-        ("images", "be RGB in [0, 1]", lambda: (images - 0.5).abs() <= 0.5 + _OVERSHOOT),
-        ("depths", "be finite and not negative", lambda: depths.isfinite() & (depths >= 0)),
-        ("intrinsics", "be finite", lambda: k.isfinite().all(-1).all(-1)),
-        ("intrinsics", "have fx, fy > 0", lambda: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),
+    checks: list[tuple[str, str, Callable[[Tensor], Tensor]]] = [
+        ("images", "be finite", torch.isfinite),
+        ("images", "be RGB in [0, 1]", lambda x: (x - 0.5).abs() <= 0.5 + _OVERSHOOT),
+        ("depths", "be finite and not negative", lambda x: x.isfinite() & (x >= 0)),
+        ("intrinsics", "be finite", lambda _: k.isfinite().all(-1).all(-1)),
+        ("intrinsics", "have fx, fy > 0", lambda _: (k[..., 0, 0] > 0) & (k[..., 1, 1] > 0)),
         (
             "intrinsics",
             "be upper triangular with last row 0 0 1",
-            lambda: (lower.abs() < 1e-4).all(-1),
+            lambda _: (lower.abs() < 1e-4).all(-1),
         ),
-        ("poses", "be finite", lambda: pose.isfinite().all(-1).all(-1)),
+        ("poses", "be finite", lambda _: pose.isfinite().all(-1).all(-1)),
         (
             "poses",
             "have last row 0 0 0 1",
-            lambda: ((pose[..., 3, :] - corner).abs() < 1e-4).all(-1),
+            lambda _: ((pose[..., 3, :] - corner).abs() < 1e-4).all(-1),
         ),
-        ("poses", "be rigid: R^T R = I within 1e-3 and det R = 1", lambda: rigid),
+        ("poses", "be rigid: R^T R = I within 1e-3 and det R = 1", lambda _: rigid),
     ]
-    passed = torch.stack([holds().all() for _, _, holds in checks]).tolist()
+    passed = torch.stack([holds(extremes[name]).all() for name, _, holds in checks]).tolist()
     if not all(passed):
         name, wanted, holds = checks[passed.index(False)]
-        index = (~holds()).nonzero()[0].tolist()
-        values = {"images": images, "depths": depths, "intrinsics": k, "poses": pose}[name]
-        got = _written(values[tuple(index)])
+        index = (~holds(values[name])).nonzero()[0].tolist()
+        got = _written(values[name][tuple(index)])
         raise ValueError(f"{name} must {wanted}; got {got} at {name}{index}")
+
+
+def _extremes(values: Tensor) -> Tensor:
+    """The least and the greatest value, both NaN if one is: all that pixels are checked by."""
+    values = values.detach()
+    return torch.stack(values.aminmax()) if values.numel() else values
 
 
 def _written(values: Tensor) -> str:

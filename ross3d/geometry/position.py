@@ -15,10 +15,11 @@ from ross3d.core.shapes import check_shape
 from ross3d.geometry.camera import full_precision, without_autocast
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
-_BOUNDS: Bounds = ((-15.0, -15.0, -5.0), (15.0, 15.0, 5.0))
+BOUNDS: Bounds = ((-15.0, -15.0, -5.0), (15.0, 15.0, 5.0))  # of the released bins
+_CHUNK = 2**21  # numbers of code that are looked up at a time
 
 
-def discretise(coords: Tensor, voxel_size: float = 0.1, *, bounds: Bounds = _BOUNDS) -> Tensor:
+def discretise(coords: Tensor, voxel_size: float = 0.1, *, bounds: Bounds = BOUNDS) -> Tensor:
     """Bin positions: q = round((clip(x, low, high) - low) / voxel_size), halves to even.
 
     Args:
@@ -74,7 +75,7 @@ class PositionAwareEncoder(Pretrained):
         voxel_size: float | None = 0.1,
         *,
         kind: Literal["sincos", "mlp"] = "sincos",
-        bounds: Bounds = _BOUNDS,
+        bounds: Bounds = BOUNDS,
         points: int = 1,
         hidden_dim: int = 512,
         temperature: float = 10000.0,
@@ -184,61 +185,21 @@ class PositionAwareEncoder(Pretrained):
         return [round((high - low) / voxel_size) + 1 for low, high in axes]
 
 
-def rotary_positions(
-    coords: Tensor,
-    positions: Tensor,
-    length: int,
-    *,
-    valid: Tensor | None = None,
-    voxel_size: float = 0.1,
-    bounds: Bounds = _BOUNDS,
-) -> Tensor:
-    """Three rotary position streams for a language model with multimodal RoPE: x, y, z.
-
-    A visual token's three positions are the bins of its world coordinates; every other token has
-    its running index three times, which is ordinary RoPE.
-
-    Args:
-        coords: (b, m, p, 3) world position of each visual token, metres.
-        positions: (b, m, p) long index of each visual token in the sequence.
-        length: sequence length t.
-        valid: (b, m, p) True where the position is known; elsewhere the running index stays. None
-            = everywhere.
-        voxel_size: width of a bin in metres.
-        bounds: lowest and highest (x, y, z) of the bins, metres.
-
-    Returns:
-        (3, b, t) long.
-
-    Raises:
-        ValueError: if a shape does not fit.
-
-    Example:
-        >>> rotary_positions(torch.zeros(1, 1, 2, 3), torch.tensor([[[1, 2]]]), 4)[2].tolist()
-        [[0, 50, 50, 3]]
-    """
-    sizes = check_shape("coords", coords, "b m p 3")
-    check_shape("positions", positions, "b m p", **sizes)
-    bins = discretise(coords, voxel_size, bounds=bounds)
-    if valid is not None:
-        check_shape("valid", valid, "b m p", **sizes)
-        bins = torch.where(valid[..., None], bins, positions[..., None])
-    running = torch.arange(length, device=coords.device).repeat(3, sizes["b"], 1)
-    where = repeat(positions, "b m p -> c b (m p)", c=3)
-    return running.scatter(2, where, rearrange(bins, "b m p c -> c b (m p)"))
-
-
 class _AddRows(torch.autograd.Function):
     """Add table rows (r, w) chosen by index (..., a) to the first a * w channels (..., d).
 
-    Written block by block into one copy, with nothing to remember for the gradient.
+    Written once, a few tokens at a time: their rows are still in cache. Nothing is kept.
     """
 
     @staticmethod
     def forward(visual: Tensor, table: Tensor, index: Tensor) -> Tensor:
-        total, width = visual.clone(), table.shape[1]
-        for axis in range(index.shape[-1]):
-            total[..., axis * width : (axis + 1) * width] += table[index[..., axis]]
+        total, width = visual.new_empty(visual.shape), table.shape[1] * index.shape[-1]
+        flat = (x.flatten(0, -2) for x in (total, visual, index))
+        parts = (torch.split(x, max(1, _CHUNK // width)) for x in flat)
+        for out, tokens, chosen in zip(*parts, strict=True):
+            code = table.index_select(0, chosen.flatten()).view(len(chosen), width)
+            torch.add(tokens[:, :width], code, out=out[:, :width])
+            out[:, width:] = tokens[:, width:]
         return total
 
     @staticmethod

@@ -52,12 +52,29 @@ def close_gaps(keys: Tensor, radius: int) -> Tensor:
     if not radius:
         return keys
     empty = torch.iinfo(keys.dtype).min
-    spread = F.pad(keys, (2 * radius,) * 4, value=empty)
-    for _ in range(radius):
-        spread = _maximum(spread)
-    for _ in range(radius):
-        spread = ~_maximum(~spread)  # ~ turns integers around: the minimum
-    return spread
+    wide = spread(F.pad(keys, (2 * radius,) * 4, value=empty), radius)
+    return ~spread(~wide, radius)  # ~ turns integers around: the minimum
+
+
+def spread(keys: Tensor, radius: int) -> Tensor:
+    """Take the maximum of the square around each pixel; the outermost pixels are lost.
+
+    Args:
+        keys: (b, s, s) integers, or flags.
+        radius: of the squares, pixels.
+
+    Returns:
+        (b, s - 2 * radius, s - 2 * radius) maxima.
+    """
+    side = 2 * radius + 1
+    for dim in (-1, -2):
+        reach = 1
+        while reach < side:  # maxima of so many pixels in a row give those of up to twice as many
+            step = min(reach, side - reach)
+            n = keys.shape[dim] - step
+            keys = torch.maximum(keys.narrow(dim, 0, n), keys.narrow(dim, step, n))
+            reach += step
+    return keys
 
 
 def _surrounded(known: Tensor) -> Tensor:
@@ -68,12 +85,3 @@ def _surrounded(known: Tensor) -> Tensor:
             whole.narrow(dim, mine, n).logical_and_(known.narrow(dim, other, n))
         known = whole
     return known
-
-
-def _maximum(keys: Tensor) -> Tensor:
-    """The maximum of each 3 x 3 square; the outermost pixels are lost."""
-    for dim in (-1, -2):
-        n = keys.shape[dim] - 2
-        parts = [keys.narrow(dim, start, n) for start in range(3)]
-        keys = torch.maximum(torch.maximum(parts[0], parts[1]), parts[2])
-    return keys

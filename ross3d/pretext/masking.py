@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
@@ -134,7 +136,9 @@ class ViewMasker(Pretrained):
         """
         sizes = check_shape("visual", visual, "b m p d", d=self.mask_token.shape[0])
         check_mask(masked, b=sizes["b"], m=sizes["m"])
-        return torch.where(masked[..., None, None], self.mask_token.to(visual.dtype), visual)
+        token = self.mask_token.to(visual.dtype)
+        hidden: Tensor = _HideViews.apply(visual, token, masked)  # type: ignore[no-untyped-call]
+        return hidden
 
 
 def check_mask(masked: Tensor, **sizes: int) -> None:
@@ -150,6 +154,26 @@ def check_mask(masked: Tensor, **sizes: int) -> None:
     check_shape("masked", masked, "b m", **sizes)
     if masked.dtype != torch.bool:
         raise ValueError(f"masked must be boolean, True = hidden; got {masked.dtype}")
+
+
+class _HideViews(torch.autograd.Function):
+    """``torch.where`` whose gradient of the token is summed by view, not written out by place."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, visual: Tensor, token: Tensor, masked: Tensor) -> Tensor:
+        ctx.save_for_backward(masked)
+        return torch.where(masked[..., None, None], token, visual)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (masked,), (grad,) = ctx.saved_tensors, grads
+        visual = token = None
+        if ctx.needs_input_grad[0]:
+            visual = torch.where(masked[..., None, None], 0, grad)
+        if ctx.needs_input_grad[1]:
+            of_views = grad.sum(2, dtype=torch.promote_types(grad.dtype, torch.float32))
+            token = torch.where(masked[..., None], of_views, 0).sum((0, 1)).to(grad.dtype)
+        return visual, token, None
 
 
 def _num_visible(views: int, ratio: float) -> int:

@@ -1,4 +1,4 @@
-"""token_positions, gather_tokens and scatter_tokens."""
+"""token_positions, gather_tokens, scatter_tokens and join_tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ross3d.core.tokens import gather_tokens, scatter_tokens, token_positions
+from ross3d.core.tokens import gather_tokens, join_tokens, scatter_tokens, token_positions
 
 
 def draw_visual(b: int, m: int, p: int, gaps: int) -> Tensor:
@@ -123,6 +123,88 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(lambda e, x: scatter_tokens(e, positions, x), (embeds, tokens))
 
 
+def draw_parts(b: int, m: int, p: int, gaps: int) -> list[tuple[Tensor, Tensor]]:
+    """Visual tokens, text, and a newline that stands at several positions, in any order."""
+    is_visual = draw_visual(b, m, p, gaps)
+    others = token_positions(~is_visual, 1)[:, 0]
+    newlines, text = others[:, ::2], others[:, 1::2]
+    tokens = torch.randn(b, m, p, 5), torch.randn(*text.shape, 5), torch.randn(5)
+    positions = is_visual.nonzero()[:, 1].view(b, m, p), text, newlines
+    return list(zip(positions, (x.requires_grad_() for x in tokens), strict=True))
+
+
+@given(**SIZES | {"b": st.integers(1, 3), "gaps": st.integers(1, 5)})
+def test_joining_equals_the_loop(b: int, m: int, p: int, gaps: int) -> None:
+    parts = draw_parts(b, m, p, gaps)
+    slow = torch.full((b, m * p + gaps, 5), torch.nan)
+    for positions, tokens in parts:
+        each = tokens.expand(*positions.shape, 5).flatten(1, -2)
+        for scene, row in enumerate(positions.flatten(1).tolist()):
+            for i, t in enumerate(row):
+                slow[scene, t] = each[scene, i]
+    weight, leaves = torch.randn(slow.shape), [tokens for _, tokens in parts]
+    results = []
+    for sequence in (join_tokens(*parts), slow):
+        grads = torch.autograd.grad((sequence * weight).sum(), leaves, materialize_grads=True)
+        results.append((sequence, *grads))
+    torch.testing.assert_close(*results)
+
+
+def test_joining_is_scattering_into_what_is_there() -> None:
+    (visual, tokens), text, newline = draw_parts(2, 3, 4, 7)
+    before = join_tokens((visual, torch.zeros(5)), text, newline)
+    assert join_tokens(text, newline, (visual, tokens)).equal(
+        scatter_tokens(before, visual, tokens)
+    )
+
+
+def test_joining_an_empty_batch() -> None:
+    positions = torch.zeros(0, 1, 2, dtype=torch.long)
+    assert join_tokens(
+        (positions, torch.zeros(5)), (positions[:, 0], torch.zeros(0, 2, 5))
+    ).shape == (
+        0,
+        4,
+        5,
+    )
+
+
+def test_the_first_part_decides_the_dtype() -> None:
+    parts = draw_parts(1, 2, 2, 4)
+    parts[0] = parts[0][0], parts[0][1].detach().bfloat16()
+    joined = join_tokens(*parts)
+    assert joined.dtype == torch.bfloat16
+    joined.sum().backward()
+    assert parts[1][1].grad.dtype == torch.float32
+
+
+def test_joining_complains() -> None:
+    where, tokens = torch.arange(4).view(2, 2), torch.zeros(2, 2, 3)
+    with pytest.raises(ValueError, match="parts must be at least one; got none"):
+        join_tokens()
+    for wrong in ((where, tokens[:, :1]), (where[:1], tokens[:1]), (where, torch.zeros(4))):
+        with pytest.raises(ValueError, match=r"parts must be \(2, ...\) positions and tokens"):
+            join_tokens((where, tokens), wrong)
+
+
+def test_gradients_of_joining() -> None:
+    parts = draw_parts(2, 2, 1, 4)
+    leaves = [tokens.detach().double().requires_grad_() for _, tokens in parts]
+
+    def join(*leaves: Tensor) -> Tensor:
+        return join_tokens(*zip((where for where, _ in parts), leaves, strict=True))
+
+    assert torch.autograd.gradcheck(join, leaves)
+    leaves[0].requires_grad_(False)
+    assert torch.autograd.gradcheck(join, leaves)
+
+
+def test_repeated_positions_add_up_their_gradients_when_read() -> None:
+    hidden = torch.randn(1, 3, 2, requires_grad=True)
+    gather_tokens(hidden, torch.tensor([[[1, 1], [2, 1]]])).sum().backward()
+    assert hidden.grad[0, :, 0].tolist() == [0, 3, 1]
+
+
 def test_overwritten_embeds_get_no_gradient() -> None:
     is_visual = draw_visual(2, 2, 2, 3)
     embeds = torch.randn(2, 7, 3, requires_grad=True)
@@ -131,13 +213,18 @@ def test_overwritten_embeds_get_no_gradient() -> None:
 
 
 def test_saves_nothing_of_the_sequence_for_backward() -> None:
-    positions = token_positions(draw_visual(1, 2, 4, 5), 2)
-    embeds = torch.randn(1, 13, 64, requires_grad=True)
+    parts = draw_parts(1, 2, 4, 5)
+    positions = parts[0][0]
     saved: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
-        written = scatter_tokens(embeds, positions, gather_tokens(embeds, positions))
+        embeds = join_tokens(*parts)
+        written = scatter_tokens(embeds, positions, torch.randn(1, 2, 4, 5))
     written.sum().backward()
+    there = {where.data_ptr() for where, _ in parts}
     assert saved
+    assert {x.data_ptr() for x in saved} <= there
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        gather_tokens(written, positions)
     assert max(x.numel() for x in saved) <= positions.numel()
 
 
@@ -147,10 +234,12 @@ def test_compiles() -> None:
     positions = token_positions(draw_visual(2, 2, 2, 3), 2)
 
     def swap_views(hidden: Tensor) -> Tensor:
-        return scatter_tokens(hidden, positions, gather_tokens(hidden, positions.flip(1)))
+        swapped = scatter_tokens(hidden, positions, gather_tokens(hidden, positions.flip(1)))
+        others = torch.arange(7, 9).expand(2, 2)
+        return join_tokens((torch.arange(7).expand(2, 7), swapped), (others, swapped[0, 0]))
 
     compiled = torch.compile(swap_views, fullgraph=True, backend="eager")
-    weight = torch.randn(2, 7, 3)
+    weight = torch.randn(2, 9, 3)
     hidden = torch.randn(2, 7, 3, requires_grad=True)
     results = []
     for function in (swap_views, compiled):

@@ -71,6 +71,17 @@ def test_unproject_undoes_skew() -> None:
     torch.testing.assert_close(pixels, pixel_grid(12, 16).expand_as(pixels), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("wide", range(3))
+def test_the_widest_of_the_inputs_decides_the_dtype(wide: int) -> None:
+    frames = make_frames()
+    inputs = [frames.depths, frames.intrinsics, frames.poses]
+    expected = unproject(*inputs)
+    inputs[wide] = inputs[wide].double()
+    result = unproject(*inputs)
+    assert result.dtype == torch.float64
+    torch.testing.assert_close(result.float(), expected, rtol=0, atol=1e-5)
+
+
 def test_out_gets_the_same_values() -> None:
     frames = make_frames()
     expected = unproject(frames.depths, frames.intrinsics, frames.poses)

@@ -25,3 +25,21 @@ def test_a_matrix_is_written_row_by_row() -> None:
     match = r"must be rigid.*; got \[2 0 0 0; 0 2 0 0; 0 0 2 0; 0 0 0 1\] at poses\[1, 0\]"
     with pytest.raises(ValueError, match=match):
         check_frame_values(frames.images, frames.depths, frames.intrinsics, frames.poses)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("field", ["images", "depths"])
+def test_one_pixel_that_is_not_finite_is_found(field: str, value: float) -> None:
+    frames = make_frames()
+    pixels = getattr(frames, field).view(-1)
+    pixels[len(pixels) // 2] = value
+    with pytest.raises(ValueError, match=f"{field} must be finite"):
+        check_frame_values(frames.images, frames.depths, frames.intrinsics, frames.poses)
+
+
+@pytest.mark.parametrize("value", [-0.3, 1.3])
+def test_one_pixel_far_outside_is_found(value: float) -> None:
+    frames = make_frames()
+    frames.images[1, 2, 0, 3, 4] = value
+    with pytest.raises(ValueError, match=r"images must be RGB in .* at images\[1, 2, 0, 3, 4\]"):
+        check_frame_values(frames.images, frames.depths, frames.intrinsics, frames.poses)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 from torch import Tensor
 
-from ross3d.geometry.position import PositionAwareEncoder, discretise, rotary_positions
+from ross3d.geometry import position
+from ross3d.geometry.position import PositionAwareEncoder, discretise
 
 
 def slow_code(points: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
@@ -64,6 +65,20 @@ def test_channels_are_shared_out_to_the_points(points: int, width: int) -> None:
     torch.testing.assert_close(code.double(), expected, atol=2e-5, rtol=0)
 
 
+def test_many_tokens_are_coded_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(position, "_CHUNK", 7 * 36)  # numbers of seven tokens: the last are fewer
+    encoder, visual, coords = (
+        PositionAwareEncoder(37),
+        torch.randn(3, 8, 37, 50),
+        torch.randn(3, 8, 50, 3),
+    )
+    visual = visual.mT  # not contiguous
+    result = encoder(visual, coords)
+    expected = [encoder(visual[i : i + 1], coords[i : i + 1], None) for i in range(3)]
+    assert result.equal(torch.cat(expected))
+    torch.testing.assert_close(result, visual + encoder.code(coords))
+
+
 @given(seeds, st.sampled_from([1, 2, 5]), st.integers(30, 41), st.sampled_from([None, 0.1, 5.0]))
 def test_forward_adds_the_slow_code(
     seed: int, points: int, dim: int, voxel_size: float | None
@@ -115,21 +130,6 @@ def test_low_precision_features_get_a_full_precision_code(
     assert encoder.bfloat16()(result, coords).dtype == torch.bfloat16
 
 
-def test_rotary_positions_are_bins_for_visual_tokens_and_indices_for_text() -> None:
-    coords, positions = torch.randn(2, 1, 3, 3), torch.tensor([[[1, 2, 4]], [[0, 3, 4]]])
-    valid = torch.tensor([[[True, True, False]], [[True, True, True]]])
-    streams = rotary_positions(coords, positions, 6, valid=valid)
-    assert streams.shape == (3, 2, 6)
-    bins = discretise(coords)
-    for b in range(2):
-        for t in range(6):
-            token = (positions[b, 0] == t).nonzero()
-            visual = token.numel() and valid[b, 0, token[0, 0]]
-            expected = bins[b, 0, token[0, 0]].tolist() if visual else [t] * 3
-            assert streams[:, b, t].tolist() == expected
-    assert rotary_positions(coords, positions, 6)[0, 0, 4] == bins[0, 0, 2, 0]
-
-
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -160,17 +160,10 @@ def test_forward_complains(shapes: tuple[tuple[int, ...], ...], match: str) -> N
 
 
 def test_functions_complain() -> None:
-    coords, positions = torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 2, dtype=torch.long)
     with pytest.raises(ValueError, match="coords must be of shape"):
         discretise(torch.zeros(2))
     with pytest.raises(ValueError, match="coords must be of shape"):
         PositionAwareEncoder(32).code(torch.zeros(2))
-    with pytest.raises(ValueError, match="coords must be of shape"):
-        rotary_positions(coords[0], positions, 4)
-    with pytest.raises(ValueError, match="positions must be of shape"):
-        rotary_positions(coords, positions[0], 4)
-    with pytest.raises(ValueError, match="valid must be of shape"):
-        rotary_positions(coords, positions, 4, valid=positions[0] > 0)
 
 
 @pytest.mark.parametrize("voxel_size", [None, 0.1, 5.0])

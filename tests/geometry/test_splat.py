@@ -21,7 +21,7 @@ def closing(keys: Tensor, radius: int) -> Tensor:
     return spread.unfold(1, side, 1).unfold(2, side, 1).amin((-1, -2))
 
 
-@given(seeds, st.integers(0, 3))
+@given(seeds, st.integers(0, 5))
 def test_closing_is_a_minimum_of_maxima(seed: int, radius: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randint(-(2**60), 2**60, (2, 9, 9), generator=generator)

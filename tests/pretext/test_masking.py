@@ -164,17 +164,74 @@ def test_masker_keeps_the_dtype() -> None:
     assert ViewMasker(4)(visual, torch.tensor([[True, False]])).dtype == torch.bfloat16
 
 
+@given(st.integers(0, 3), st.integers(1, 5), st.integers(0, 3), st.integers(0, 99))
+def test_masker_and_its_gradients_are_those_of_the_arithmetic(
+    b: int, m: int, p: int, seed: int
+) -> None:
+    """Scenes with different numbers of hidden views, among them none and all."""
+    generator = torch.Generator().manual_seed(seed)
+    visual = torch.randn(b, m, p, 6, generator=generator, requires_grad=True)
+    masked = torch.rand(b, m, generator=generator) < torch.rand(b, 1, generator=generator)
+    weight = torch.randn(b, m, p, 6, generator=generator)
+    masker = ViewMasker(6)
+    keep = (~masked)[..., None, None].float()
+    results = []
+    for hidden in (masker(visual, masked), visual * keep + masker.mask_token * (1 - keep)):
+        leaves = visual, masker.mask_token
+        results.append((hidden, *torch.autograd.grad((hidden * weight).sum(), leaves)))
+    torch.testing.assert_close(*results)
+
+
 def test_masker_gradients() -> None:
     masker = ViewMasker(3).double()
-    visual = torch.randn(1, 3, 2, 3, dtype=torch.float64, requires_grad=True)
-    masked = torch.tensor([[True, False, True]])
+    visual = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    masked = torch.tensor([[True, False, True], [False, False, True]])
     torch.autograd.gradcheck(lambda x, _: masker(x, masked), (visual, masker.mask_token))
+    torch.autograd.gradgradcheck(
+        lambda x, _: masker(x, masked).square(), (visual, masker.mask_token)
+    )
 
 
+@pytest.mark.parametrize("frozen", ["visual", "mask_token"])
+def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
+    masker, visual = ViewMasker(6), torch.randn(2, 5, 3, 6, requires_grad=True)
+    leaves = {"visual": visual, "mask_token": masker.mask_token}
+    leaves[frozen].requires_grad_(False)
+    masker(visual, sample_view_mask(2, 5, 0.4)).sum().backward()
+    assert {name for name, leaf in leaves.items() if leaf.grad is not None} == {*leaves} - {frozen}
+
+
+def test_low_precision_gradients_of_the_token_are_summed_in_full() -> None:
+    masker = ViewMasker(4)
+    visual = torch.zeros(1, 3, 3000, 4, dtype=torch.bfloat16, requires_grad=True)
+    masked = torch.tensor([[True, True, False]])
+    masker(visual, masked).sum().backward()
+    grad = masker.mask_token.grad
+    assert grad is not None
+    assert grad.dtype == torch.float32
+    torch.testing.assert_close(grad, torch.full((4,), 6000.0), rtol=2**-8, atol=0)
+
+
+def test_masker_keeps_nothing_but_the_mask() -> None:
+    masker, visual = ViewMasker(64), torch.randn(1, 4, 9, 64, requires_grad=True)
+    masked, saved = sample_view_mask(1, 4), list[torch.Tensor]()
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        masker(visual, masked)
+    assert [x.data_ptr() for x in saved] == [masked.data_ptr()]
+
+
+# torch itself warns while it traces an autograd function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_masker_compiles() -> None:
-    masker, visual, masked = ViewMasker(4), torch.randn(2, 3, 2, 4), sample_view_mask(2, 3)
-    compiled = torch.compile(masker, fullgraph=True, backend="eager")
-    assert torch.equal(compiled(visual, masked), masker(visual, masked))
+    masker, masked = ViewMasker(4), sample_view_mask(2, 3)
+    visual = torch.randn(2, 3, 2, 4, requires_grad=True)
+    compiled = torch.compile(masker, fullgraph=True, backend="aot_eager")
+    weight, results = torch.randn(2, 3, 2, 4), []
+    for function in (masker, compiled):
+        hidden = function(visual, masked)
+        leaves = visual, masker.mask_token
+        results.append((hidden, *torch.autograd.grad((hidden * weight).sum(), leaves)))
+    torch.testing.assert_close(*results)
 
 
 def test_mask_is_checked() -> None:
