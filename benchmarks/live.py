@@ -17,7 +17,8 @@ class _Live(TorchDispatchMode):
 
     def __init__(self, held: Iterable[Tensor]) -> None:
         super().__init__()
-        self.known = {tensor.untyped_storage()._cdata for tensor in held}
+        self.held = {tensor.untyped_storage()._cdata for tensor in held}
+        self.known = set(self.held)
         self.now = self.peak = 0
 
     def __torch_dispatch__(
@@ -65,7 +66,7 @@ def saved_bytes(work: Callable[[], object], *, held: Iterable[Tensor] = ()) -> i
     Unlike hooks of saved tensors this sees what checkpoints and closures hold, too.
 
     Args:
-        work: the forward pass; what it returns must keep the graph alive.
+        work: the forward pass; what it returns must keep the graph alive, and does not count.
         held: tensors that are there anyway and do not count: weights, inputs.
 
     Returns:
@@ -74,6 +75,6 @@ def saved_bytes(work: Callable[[], object], *, held: Iterable[Tensor] = ()) -> i
     mode = _Live(held)
     with mode:
         result = work()
-    alive = mode.now
-    del result
-    return alive
+    storages = [x.untyped_storage() for x in tree_leaves(result) if isinstance(x, Tensor)]
+    out = {s._cdata: s.nbytes() for s in storages if s._cdata not in mode.held}
+    return mode.now - sum(out.values())

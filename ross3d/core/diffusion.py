@@ -8,7 +8,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ross3d.core.objective import Denoiser, check_targets, draw, weighted_mean
+from ross3d.core.objective import (
+    Denoiser,
+    check_targets,
+    draw,
+    repeat_draws,
+    squared_error,
+    weighted_mean,
+)
 from ross3d.core.shapes import check_shape
 
 Prediction = Literal["eps", "v", "x0"]
@@ -64,7 +71,7 @@ def add_noise(z0: Tensor, noise: Tensor, t: Tensor, alphas_cumprod: Tensor) -> T
         raise ValueError(f"noise must be of shape {tuple(z0.shape)}; got {tuple(noise.shape)}")
     check_shape("t", t, "n", n=z0.shape[0])
     signal, sigma = _levels(t, alphas_cumprod, z0.ndim)
-    return signal * z0 + sigma * noise
+    return torch.addcmul(sigma * noise, signal, z0)
 
 
 def _levels(t: Tensor, alphas_cumprod: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
@@ -149,7 +156,7 @@ class DDPMLoss(nn.Module):
         """
         check_targets(z0, condition, weight)
         z0 = z0.to(torch.promote_types(z0.dtype, torch.float32))
-        z0 = z0.repeat_interleave(self.draws, dim=0)
+        z0 = repeat_draws(z0, self.draws)
         times = z0.shape[0] // self.draws if self.shared_timestep else z0.shape[0]
         if t is None:
             t = (draw("uniform", (times,), z0, generator) * self.num_steps).long()
@@ -157,12 +164,12 @@ class DDPMLoss(nn.Module):
         if noise is None:
             noise = draw("normal", tuple(z0.shape), z0, generator)
         if self.shared_timestep:
-            every_t = t.repeat_interleave(self.draws)
+            every_t = repeat_draws(t, self.draws)
         else:
-            every_t, condition = t, condition.repeat_interleave(self.draws, dim=0)
+            every_t, condition = t, repeat_draws(condition, self.draws)
         z_t = add_noise(z0, noise, every_t, self.alphas_cumprod)
         prediction = denoiser(z_t, t, condition)
-        error = (prediction - self.target_of(z0, noise, every_t)).square().mean(dim=1)
+        error = squared_error(prediction, self.target_of(z0, noise, every_t))
         return weighted_mean(error, weight)
 
     def target_of(self, z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

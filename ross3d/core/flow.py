@@ -7,7 +7,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ross3d.core.objective import Denoiser, check_targets, draw, weighted_mean
+from ross3d.core.objective import (
+    Denoiser,
+    check_targets,
+    draw,
+    repeat_draws,
+    squared_error,
+    weighted_mean,
+)
 from ross3d.core.shapes import check_shape
 
 Density = Literal["uniform", "logit_normal"]
@@ -82,7 +89,7 @@ class FlowMatchingLoss(nn.Module):
         """
         check_targets(z0, condition, weight)
         z0 = z0.to(torch.promote_types(z0.dtype, torch.float32))
-        z0 = z0.repeat_interleave(self.draws, dim=0)
+        z0 = repeat_draws(z0, self.draws)
         times = z0.shape[0] // self.draws if self.shared_timestep else z0.shape[0]
         if t is None:
             uniform = self.density == "uniform"
@@ -94,10 +101,9 @@ class FlowMatchingLoss(nn.Module):
         if noise.shape != z0.shape:
             raise ValueError(f"noise must be of shape {tuple(z0.shape)}; got {tuple(noise.shape)}")
         if self.shared_timestep:
-            every_t = t.repeat_interleave(self.draws)
+            every_t = repeat_draws(t, self.draws)
         else:
-            every_t, condition = t, condition.repeat_interleave(self.draws, dim=0)
+            every_t, condition = t, repeat_draws(condition, self.draws)
         z_t = torch.lerp(z0, noise, every_t.to(z0.dtype)[:, None, None, None])
         prediction = denoiser(z_t, t * TIME_SCALE, condition)
-        error = (prediction - (noise - z0)).square().mean(dim=1)
-        return weighted_mean(error, weight)
+        return weighted_mean(squared_error(prediction, noise - z0), weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ross3d.core.shapes import check_shape
@@ -104,6 +105,47 @@ def draw(
     return function(shape, generator=generator, device=device, dtype=dtype).to(like.device)
 
 
+def repeat_draws(values: Tensor, draws: int) -> Tensor:
+    """Repeat each target's values for its noise draws, the draws of a target in a row.
+
+    Args:
+        values: (n, ...) one entry per target.
+        draws: noise draws per target.
+
+    Returns:
+        (n*draws, ...) the values; the tensor itself for a single draw.
+
+    Example:
+        >>> repeat_draws(torch.tensor([3, 5]), 2)
+        tensor([3, 3, 5, 5])
+    """
+    return values if draws == 1 else values.repeat_interleave(draws, dim=0)
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each cell over its channels, with one buffer for the difference.
+
+    Args:
+        prediction: (n, c, h, w).
+        target: (n, c, h, w).
+
+    Returns:
+        (n, h, w) the errors.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> squared_error(torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)).sum()
+        tensor(4.)
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"denoiser must predict {tuple(target.shape)}; got {tuple(prediction.shape)}"
+        )
+    return F.mse_loss(prediction, target, reduction="none").mean(dim=1)
+
+
 def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
     """Average the errors of cells by their weights: sum(w * e) / sum(w), and 0 where sum(w) = 0.
 
@@ -121,6 +163,6 @@ def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return error.sum() / max(error.numel(), 1)
     weight = weight.to(error.dtype)
-    weight = weight.repeat_interleave(error.shape[0] // max(weight.shape[0], 1), dim=0)
+    weight = repeat_draws(weight, error.shape[0] // max(weight.shape[0], 1) or 1)
     total = weight.sum()
     return (weight * error).sum() / torch.where(total > 0, total, 1)

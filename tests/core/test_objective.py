@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ross3d.core.objective import check_targets, draw, weighted_mean
+from ross3d.core.objective import check_targets, draw, repeat_draws, squared_error, weighted_mean
 
 
 @given(n=st.integers(1, 3), draws=st.integers(1, 3), size=st.integers(1, 4))
@@ -68,3 +68,20 @@ def test_check_targets_names_what_does_not_fit(name, z0, condition, weight) -> N
     weight = None if weight is None else torch.zeros(weight)
     with pytest.raises(ValueError, match=f"{name} must be of shape"):
         check_targets(torch.zeros(z0), torch.zeros(condition), weight)
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_draws_of_a_target_stand_in_a_row(draws: int) -> None:
+    values = torch.tensor([[1.0], [2.0]])
+    expected = torch.tensor([[x] for x in (1.0, 2.0) for _ in range(draws)])
+    assert torch.equal(repeat_draws(values, draws), expected)
+
+
+def test_squared_error_is_the_mean_over_channels() -> None:
+    prediction, target = torch.randn(2, 2, 4, 3, 3, dtype=torch.float64)
+    expected = sum((prediction[:, c] - target[:, c]) ** 2 for c in range(4)) / 4
+    torch.testing.assert_close(squared_error(prediction, target), expected)
+    with pytest.raises(
+        ValueError, match=r"denoiser must predict \(2, 4, 3, 3\); got \(2, 1, 3, 3\)"
+    ):
+        squared_error(prediction[:, :1], target)
