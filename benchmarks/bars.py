@@ -59,7 +59,7 @@ BARS = {
         DENOISER, "view loss, hidden states to gradient", "row-by-row slices", TIME, 0.2, True
     ),
     "flops": Bar(COST, "both tasks, arithmetic, counted", "text only", "x", 1.02, True),
-    "saved": Bar(COST, "both tasks, saved activations, counted", "text only", "x", 1.01, True),
+    "saved": Bar(COST, "both tasks, most activations alive, counted", "text only", "x", 1.01, True),
     "replica": Bar(COST, "both tasks every step, 1/16 width", "text only", TIME, 1.10, True),
     "replica-every-4": Bar(COST, "both tasks, Δt = 4, 1/16 width", "text only", TIME, 1.04, True),
     "train": Bar(COST, "make train, scenes per second", "the commit before", FASTER, 1.0),
@@ -114,3 +114,17 @@ def judge(benchmark: Any, key: str, figure: float, **beside: float | str) -> Non
     bar = BARS[key]
     benchmark.extra_info.setdefault("bars", {})[key] = {"figure": figure, **beside}
     assert bar.met(figure), f"{bar.work}: {figure:.4g} {bar.unit}; the bar is {bar.bar:g}"
+
+
+def compare(benchmark: Any, work: str, baseline: str, ratio: float, note: str = "") -> None:
+    """Keep a comparison without a bar, whichever way it goes.
+
+    Args:
+        benchmark: the fixture of pytest-benchmark.
+        work: what was measured.
+        baseline: what it was compared with.
+        ratio: how many times as fast as the baseline; below 1 is a loss.
+        note: what to know about it.
+    """
+    row = {"work": work, "baseline": baseline, "ratio": ratio, "note": note}
+    benchmark.extra_info.setdefault("compared", []).append(row)

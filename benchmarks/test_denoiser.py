@@ -180,7 +180,7 @@ def test_growth(benchmark: Any, against: str) -> None:
         points.append([value, 1000 * min(case.timed(case.ours)[0] for _ in range(3))])
         kept.append([value, case.saved(case.ours) / 1e6])
     benchmark.pedantic(case.timed, args=(case.ours,), rounds=3)
-    benchmark.extra_info["curves"] = [
+    benchmark.extra_info["curve"] = [
         {"name": "denoiser", "against": against, "points": points, "unit": "ms of CPU"},
         {"name": "denoiser", "against": against, "points": kept, "unit": "MB saved"},
     ]
@@ -202,6 +202,6 @@ def test_condition_grows_with_the_context_alone(benchmark: Any) -> None:
     four = saved_bytes(lambda: pooler(context, where), held=[context, *pooler.parameters()])
     benchmark.pedantic(pooler, args=(context,), rounds=3)
     curve = {"name": "condition", "against": "views read", "points": points, "unit": "MB saved"}
-    benchmark.extra_info["curves"] = [curve]
+    benchmark.extra_info["curve"] = [curve]
     assert growth(points) <= 1.05
     assert four < 1.5 * kept
