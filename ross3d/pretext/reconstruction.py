@@ -134,6 +134,7 @@ class ReconstructionLoss(Pretrained):
         *,
         step: int | None = None,
         generator: torch.Generator | None = None,
+        prepared: Mapping[str, Targets] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of every task.
 
@@ -146,18 +147,20 @@ class ReconstructionLoss(Pretrained):
             masked: (b, m) bool, True = hidden from the language model.
             step: optimiser step, for the schedules; None = every task takes part.
             generator: of the timesteps and the noise.
+            prepared: name -> targets that are made already, for example by a data worker.
 
         Returns:
             Name -> scalar, weighted by the task's weight.
 
         Raises:
-            ValueError: if a shape is wrong, or only visible views are read and a scene has none.
+            ValueError: if a shape is wrong, only visible views are read and a scene has none, or a
+                name of ``prepared`` is not a task.
         """
         places = self.places(hidden, frames)
-        losses = {}
+        losses, made = {}, named_tasks("prepared", prepared, self.tasks)
         for name, task in self.tasks.items():
             active = step is None or self.schedules[name].active(step)
-            targets = task(frames, masked) if active else no_targets(task, frames)
+            targets = made.get(name) or task(frames, masked) if active else no_targets(task, frames)
             z0 = self.latents(targets.images)
             h, w = z0.shape[-2:]
             weight = F.adaptive_avg_pool2d(targets.weight.flatten(0, 1).float(), (h, w))
@@ -222,15 +225,13 @@ class ReconstructionLoss(Pretrained):
             ValueError: if ``hidden`` is not (b, m, p, D), or its p is neither that of ``grid`` nor,
                 without one, a square number.
         """
-        b, m = frames.images.shape[:2]
-        p = check_shape("hidden", hidden, "b m p d", b=b, m=m)["p"]
+        p = check_shape("hidden", hidden, "b m p d", b=len(frames), m=frames.views)["p"]
         if not self.context_coords:
             return None
         rows, columns = self.grid or (math.isqrt(p), math.isqrt(p))
         if rows * columns != p:
-            raise ValueError(
-                f"grid must be given as rows and columns of {p} tokens; got {self.grid}"
-            )
+            expected = f"rows and columns of {p} tokens"
+            raise ValueError(f"grid must be given as {expected}; got {self.grid}")
         return depth_patch_coords(frames.depths, frames.intrinsics, frames.poses, (rows, columns))
 
     @torch.no_grad()
