@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
@@ -131,21 +133,21 @@ def _family(process: psutil.Popen) -> list[psutil.Process]:
 
 
 def compare(
-    trees: tuple[Path, Path],
+    trees: Sequence[Path],
+    options: Sequence[Sequence[str]],
     *,
     rounds: int,
     steps: int,
     warmup: int,
-    options: Sequence[Sequence[str]],
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Run both trees in turn.
 
     Args:
         trees: before, after.
+        options: of the script, for each tree.
         rounds: how often.
         steps: how many are timed in each run.
         warmup: steps before them.
-        options: of the script, for each tree.
 
     Returns:
         ``before`` and ``after``: medians over rounds; ``times``, how many times as many scenes per
@@ -193,7 +195,7 @@ def _git(*command: str) -> None:
     subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True)
 
 
-def table(found: dict[str, object]) -> str:
+def table(found: dict[str, Any]) -> str:
     """A row per side, and the ratio."""
     lines = [f"{'':<8}{'scenes/s':>10}{'s/step':>10}{'CPU s':>10}{'workers CPU s':>15}"]
     for side in ("before", "after"):
@@ -221,6 +223,7 @@ def main() -> None:
     add("--json", type=Path, default=None, help="file to write")
     add("--profile", action="store_true", help="say where a step's processor time goes instead")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which cleans up, as errors do
     options = [shlex.split(args.base_options), shlex.split(args.options)]
     with checked_out(args.base) as base:
         if args.profile:
@@ -230,10 +233,10 @@ def main() -> None:
                 subprocess.run(command, cwd=tree, env=_env(tree), check=True)
             return
         amount = {"rounds": args.rounds, "steps": args.steps, "warmup": args.warmup}
-        found = compare((base, ROOT), options=options, **amount)
+        found = compare((base, ROOT), options, **amount)
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
-    print(table(found))
+    sys.stdout.write(table(found) + "\n")
 
 
 if __name__ == "__main__":
