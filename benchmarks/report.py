@@ -49,8 +49,8 @@ def main() -> int:
 
 GPU = """## On a GPU
 
-The same commands time and count the same code with CUDA events where a CUDA device is present
-(`pytest benchmarks/test_training_step.py -k gpu`). Not run here: no figure on this page is of a GPU."""
+Where a CUDA device is present, `pytest benchmarks/test_training_step.py -k gpu` times the same code
+with CUDA events. Not run here: no figure on this page is of a GPU."""
 
 
 def is_met(key: str, figures: Kept) -> bool:
@@ -62,8 +62,8 @@ def head(document: Kept, figures: Kept) -> str:
     """Where, when and with what the figures were taken."""
     met = sum(is_met(key, figures) for key in figures)
     return (
-        "# Results\n\nWritten by `make bench`; do not edit. Times are processor time of one thread, "
-        "both ways in turn in one run: only their ratios mean anything on another machine.\n\n"
+        "# Results\n\nWritten by `make bench`; do not edit. Times are processor time of one thread, both "
+        "ways in turn in one run: only their ratios mean anything on another machine.\n\n"
         f"{setting(document)}\n\n**{met} of {len(figures)} bars met**, "
         f"{len(BARS) - len(figures)} not measured."
     )
@@ -179,18 +179,22 @@ def curves_of(kept: list[Kept]) -> Iterator[Kept]:
 def curve_tables(kept: list[Kept], files: dict[str, str], folder: str) -> Iterator[str]:
     """Pictures, and how fast each cost grows."""
     yield (
-        "## How costs grow\n\nThe exponent of a power law through the ends of each curve: 1 is linear, "
-        "less means that a part does not grow."
+        "## How costs grow\n\nThe exponent of a power law through the ends of each curve: 1 is "
+        "linear, less means that a part does not grow."
     )
     for against, curves in by_input(list(curves_of(kept))).items():
         rows = [
-            [c["name"], c["unit"], *(number(c["points"][i][j]) for i in (0, -1) for j in (0, 1))]
-            + [f"{growth(c['points']):.2f}"]
+            [c["name"], c["unit"], *map(number, (*c["points"][0], *c["points"][-1])), exponent(c)]
             for c in curves
         ]
         header = ("what", "unit", "from", "cost", "to", "cost", "exponent")
         picture = f"![{against}]({folder}/{files[against]})"
         yield f"### Against {against}\n\n{picture}\n\n{table(header, rows)}"
+
+
+def exponent(curve: Kept) -> str:
+    """How fast a curve grows."""
+    return f"{growth(curve['points']):.2f}"
 
 
 def other_tables(kept: list[Kept]) -> Iterator[str]:

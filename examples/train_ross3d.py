@@ -20,6 +20,7 @@ from reference.build import build_from_options, cache_latents, hides_views
 from reference.evaluation import held_out_losses
 from reference.options import FREE, parse_options, run_collators, run_tokenizer
 from reference.parameters import parameter_groups, trainable_table
+from reference.prepared import Preparing
 from reference.presets import PRESETS
 from reference.results import write_results
 from reference.run import RunFolder, load_checkpoint
@@ -48,7 +49,8 @@ def main() -> None:
         teacher = cache_latents(model, folder, args.latent_cache_gb)
     collate, judging = run_collators(tokenizer, model, preset.views, vars(args))
     groups = parameter_groups(model, preset)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, preset.beta2), weight_decay=0.0)
+    betas = (0.9, preset.beta2)
+    optimizer = torch.optim.AdamW(groups, betas=betas, weight_decay=0.0, fused=True)
 
     options = {k: v for k, v in vars(args).items() if k not in ("resume", "out", "sizes")}
     config = {"options": options, "preset": asdict(preset)}
@@ -64,6 +66,7 @@ def main() -> None:
             print(f"{source.name} -> {run.path}, {accelerator.device}, {args.threads} thread(s)")
 
     ranks = {"rank": accelerator.process_index, "ranks": accelerator.num_processes}
+    collate = Preparing(collate, model.reconstruction.tasks)
     dataset = open_batches(source, collate, preset, args.batches, seed=args.seed, **ranks)
     numbers = range(start * preset.accumulate, preset.steps * preset.accumulate)
     loader = batches(dataset, numbers, workers=args.workers)

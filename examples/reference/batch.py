@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
-from ross3d import PosedFrames
+from ross3d import PosedFrames, Targets
 
 from .data.scene import Scene
 from .data.scene_points import ScenePoints
@@ -58,6 +58,8 @@ class Batch:
         objects: (b, o) True = an object, False = padding.
         text: None = unlabelled scenes; some rows of a text may be unlabelled, too.
         points: features of the scenes' points, for the input "points"; None = there are none.
+        prepared: name -> targets of pretext tasks that are made already; the others are made in the
+            training step.
     """
 
     frames: PosedFrames
@@ -65,6 +67,7 @@ class Batch:
     objects: Tensor
     text: Text | None = None
     points: ScenePoints | None = None
+    prepared: Mapping[str, Targets] = field(default_factory=dict)
 
     @property
     def grounding_only(self) -> Tensor:
@@ -78,10 +81,11 @@ class Batch:
         """Move every tensor."""
         text = self.text
         if text is not None:
-            text = Text(*(getattr(text, field.name).to(device) for field in fields(text)))
+            text = Text(*(getattr(text, each.name).to(device) for each in fields(text)))
         points = None if self.points is None else self.points.to(device)
         frames, boxes = self.frames.to(device), self.boxes.to(device)
-        return Batch(frames, boxes, self.objects.to(device), text, points)
+        made = {k: each_tensor(x, lambda y: y.to(device)) for k, x in self.prepared.items()}
+        return Batch(frames, boxes, self.objects.to(device), text, points, made)
 
     def without_text(self) -> Batch:
         """The same scenes, unlabelled."""
@@ -103,3 +107,9 @@ def stack_scenes(scenes: Sequence[Scene]) -> Batch:
     counts = torch.tensor([len(scene.boxes) for scene in scenes])
     frames = PosedFrames.cat([scene.frames for scene in scenes])
     return Batch(frames, boxes, torch.arange(most) < counts[:, None])
+
+
+def each_tensor(targets: Targets, change: Callable[[Tensor], Tensor]) -> Targets:
+    """Targets whose tensors are changed, for example moved to a device, or of fewer scenes."""
+    held = {each.name: getattr(targets, each.name) for each in fields(targets)}
+    return Targets(**{k: None if value is None else change(value) for k, value in held.items()})

@@ -144,32 +144,31 @@ def prompt_ids(
         raise ValueError(f"turns must be one, to be answered by a template; got {len(turns)}")
     whole = released_labels(labels) and supervise
     marked = marks(tokenizer) if whole and not all(map(_is_grounding, turns)) else set()
-    ids: list[int] = []
-    targets: list[int] = []
-    segments: list[int] = []
-
-    def write(new: Sequence[int] | str, segment: int, learned: bool, kept: set[int]) -> None:
-        if isinstance(new, str):
-            new = tokenizer(new, add_special_tokens=False)["input_ids"]
-        ids.extend(new)
-        targets.extend(token if learned or token in kept else IGNORE for token in new)
-        segments.extend([segment] * len(new))
-
-    write(form.before, 0, False, marked)
-    write(scene_ids, 0, False, set())
+    pieces: list[tuple[str | Sequence[int], int, bool, set[int]]] = []
+    pieces += (form.before, 0, False, marked), (scene_ids, 0, False, set())
     for number, turn in enumerate(turns, 1):
         _check_turn(turn)
         text = not _is_grounding(turn)
         kept = marked if text else set()
         question = f"{instruction}\n{turn.question}" if instruction else turn.question
-        first = len(ids)
-        write(f"{form.opens}{question}{form.asks}", number, False, kept)
-        write(form.replies, number, whole and text, kept)
+        pieces.append((f"{form.opens}{question}{form.asks}", number, False, kept))
+        pieces.append((form.replies, number, whole and text, kept))
         if answered or number < len(turns):
-            write(f"{turn.answer}{form.ends}", number, supervise and text, kept)
-            write(form.closes, number, whole and text, kept)
-        if number > 1:  # The token before it is another turn's: there, nothing predicts it.
-            targets[first] = IGNORE
+            pieces.append((f"{turn.answer}{form.ends}", number, supervise and text, kept))
+            pieces.append((form.closes, number, whole and text, kept))
+    ids: list[int] = []
+    targets: list[int] = []
+    segments: list[int] = []
+    texts = [new for new, *_ in pieces if isinstance(new, str)]  # in one call: most costs per call
+    words = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
+    for new, segment, learned, kept in pieces:
+        tokens = words[new] if isinstance(new, str) else new
+        begins = segment > 1 and bool(tokens) and segments[-1] != segment
+        ids.extend(tokens)
+        segments.extend([segment] * len(tokens))
+        targets.extend(token if learned or token in kept else IGNORE for token in tokens)
+        if begins:  # The token before it is another turn's: there, nothing predicts it.
+            targets[-len(tokens)] = IGNORE
     input_ids = torch.tensor(ids)
     coords, grounds = (
         (input_ids == tokenizer.convert_tokens_to_ids(token)).nonzero()[:, 0]

@@ -21,6 +21,7 @@ from ross3d import (
 from .batch import Batch, Text
 from .inputs import Seen, ViewTokens
 from .pretrained import load_model, save_model
+from .seeing import encode_shown
 from .taking_part import pretext_losses
 from .text import IGNORE
 
@@ -97,7 +98,7 @@ class Ross3D(Pretrained):
         text = batch.text or self.no_text(batch)
         visual = self.see(batch, masked)
         output, hidden = self.read(batch, visual, masked)
-        about = (self.reconstruction, hidden, batch.frames, masked, pretext)
+        about = (self.reconstruction, hidden, batch, masked, pretext)
         losses = pretext_losses(*about, step=step, generator=generator)  # Eqs. 6 and 7
         logits = self.ground(batch, text, output, visual, masked)
         asked = text.ground_positions >= 0
@@ -114,8 +115,8 @@ class Ross3D(Pretrained):
 
         Deep features, where the LMM has some, stand behind them; a hidden view's are zero.
         """
-        tokens, deep = self.without_deep(self.lmm.encode(batch.frames.images))
-        deep = deep.masked_fill(masked[..., None, None], 0)
+        visual = encode_shown(self.lmm.encode, batch.frames.images, masked)
+        tokens, deep = self.without_deep(visual)
         return torch.cat([self.masker(tokens, masked), deep], dim=-1)
 
     def without_deep(self, visual: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ross3d import PosedFrames
 
+from .batch import Batch, each_tensor
+
 if TYPE_CHECKING:
     from ross3d import ReconstructionLoss
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 def pretext_losses(
     reconstruction: ReconstructionLoss | NoReconstruction,
     hidden: Tensor,
-    frames: PosedFrames,
+    batch: Batch,
     masked: Tensor,
     taking_part: Tensor | None = None,
     *,
@@ -30,7 +32,7 @@ def pretext_losses(
     Args:
         reconstruction: L_3D.
         hidden: (b, m, p, D) hidden states of the visual tokens.
-        frames: the posed views.
+        batch: the posed views, and targets that are prepared.
         masked: (b, m) bool, True = hidden.
         taking_part: (b,) bool; None = all scenes. The others count as a loss of 0, as in batches of
             one scene each.
@@ -41,14 +43,17 @@ def pretext_losses(
         Name -> scalar; exactly 0, in the graph of every parameter, where no scene takes part.
     """
     options = {"step": step, "generator": generator}
+    frames, prepared = batch.frames, batch.prepared
     if taking_part is None or bool(taking_part.all()):
-        return reconstruction(hidden, frames, masked, **options)
+        return reconstruction(hidden, frames, masked, prepared=prepared, **options)
     if not bool(taking_part.any()):
         learned = [p for p in reconstruction.parameters() if p.requires_grad]
         nothing = hidden.sum() * 0 + sum((p * 0).sum() for p in learned)
         return dict.fromkeys(reconstruction.tasks, nothing)
     tensors = (frames.images, frames.depths, frames.intrinsics, frames.poses)
     some = PosedFrames(*(x[taking_part] for x in tensors))
+    made = {k: each_tensor(x, lambda y: y[taking_part]) for k, x in prepared.items()}
+    options["prepared"] = made
     losses = reconstruction(hidden[taking_part], some, masked[taking_part], **options)
     share = taking_part.float().mean()
     return {name: loss * share for name, loss in losses.items()}

@@ -134,6 +134,7 @@ class ReconstructionLoss(Pretrained):
         *,
         step: int | None = None,
         generator: torch.Generator | None = None,
+        prepared: Mapping[str, Targets] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of every task.
 
@@ -146,18 +147,21 @@ class ReconstructionLoss(Pretrained):
             masked: (b, m) bool, True = hidden from the language model.
             step: optimiser step, for the schedules; None = every task takes part.
             generator: of the timesteps and the noise.
+            prepared: name -> targets that are made already, for example by a data worker.
 
         Returns:
             Name -> scalar, weighted by the task's weight.
 
         Raises:
-            ValueError: if a shape is wrong, or only visible views are read and a scene has none.
+            ValueError: if a shape is wrong, only visible views are read and a scene has none, or a
+                name of ``prepared`` is not a task.
         """
         places = self.places(hidden, frames)
-        named = {}
+        named, made = {}, named_tasks("prepared", prepared, self.tasks)
         for name, task in self.tasks.items():
             active = step is None or self.schedules[name].active(step)
-            named[name] = task(frames, masked) if active else no_targets(task, frames)
+            targets = made.get(name) or task(frames, masked) if active else no_targets(task, frames)
+            named[name] = targets
         latents = encode_pictures(self.tokenizer, [each.images for each in named.values()])
         losses = {}
         for (name, targets), z0 in zip(named.items(), latents, strict=True):
@@ -226,13 +230,11 @@ class ReconstructionLoss(Pretrained):
             ValueError: if ``hidden`` is not (b, m, p, D), or its p is neither that of ``grid`` nor,
                 without one, a square number.
         """
-        b, m = frames.images.shape[:2]
-        p = check_shape("hidden", hidden, "b m p d", b=b, m=m)["p"]
+        p = check_shape("hidden", hidden, "b m p d", b=len(frames), m=frames.views)["p"]
         if not self.context_coords:
             return None
         rows, columns = self.grid or (math.isqrt(p), math.isqrt(p))
         if rows * columns != p:
-            raise ValueError(
-                f"grid must be given as rows and columns of {p} tokens; got {self.grid}"
-            )
+            expected = f"rows and columns of {p} tokens"
+            raise ValueError(f"grid must be given as {expected}; got {self.grid}")
         return depth_patch_coords(frames.depths, frames.intrinsics, frames.poses, (rows, columns))

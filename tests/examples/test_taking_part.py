@@ -47,5 +47,5 @@ def test_no_scene_leaves_zeros_in_the_graph(tiny: Tiny) -> None:
 def test_without_tasks_there_is_nothing_to_leave_out() -> None:
     bare = tiny_ross3d(turns=8, tasks=())
     about = torch.tensor([False, False])
-    hidden, frames = torch.zeros(2, 4, 4, 32), bare.batch().frames
-    assert pretext_losses(bare.model.reconstruction, hidden, frames, hide(2, 4), about) == {}
+    hidden, batch = torch.zeros(2, 4, 4, 32), bare.batch()
+    assert pretext_losses(bare.model.reconstruction, hidden, batch, hide(2, 4), about) == {}

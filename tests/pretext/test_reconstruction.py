@@ -319,3 +319,17 @@ def test_tokens_lie_where_the_grid_says() -> None:
     assert make(context_coords=False).places(hidden, frames) is None
     with pytest.raises(ValueError, match="grid must be given as rows and columns of 7 tokens"):
         loss.places(torch.zeros(2, 4, 7, 24), frames)
+
+
+def test_prepared_targets_take_the_place_of_the_tasks_own() -> None:
+    loss, (hidden, frames, masked) = make(), inputs()
+    made = {"global_view": loss.tasks["global_view"](frames, masked)}
+    loss.tasks["global_view"].renderer = None  # not called
+    drawn = {"generator": torch.Generator().manual_seed(0)}
+    assert loss(hidden, frames, masked, prepared=made, **drawn)["global_view"] > 0
+
+
+def test_prepared_targets_of_another_task_are_an_error() -> None:
+    loss, (hidden, frames, masked) = make(), inputs()
+    with pytest.raises(ValueError, match=r"prepared must use the names .*; got \['depth'\]"):
+        loss(hidden, frames, masked, prepared={"depth": CrossViewTask(32)(frames, masked)})
