@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 
 from benchmarks.bars import BARS, COST, Bar
 from benchmarks.growth import growth
+from benchmarks.markdown import number, replace_text, table, write_section
 from benchmarks.plots import by_input, plot_curves
 
 PACKAGES = ("torch", "transformers", "diffusers", "kornia", "open3d-cpu", "xformers", "numpy")
-BEGIN, END = "<!-- benchmarks: written by benchmarks/report.py -->", "<!-- /benchmarks -->"
 Kept = dict[str, Any]
 
 
@@ -62,8 +61,8 @@ def head(document: Kept, figures: Kept) -> str:
     """Where, when and with what the figures were taken."""
     met = sum(is_met(key, figures) for key in figures)
     return (
-        "# Results\n\nWritten by `make bench`; do not edit. Times are processor time of one thread, both "
-        "ways in turn in one run: only their ratios mean anything on another machine.\n\n"
+        "# Results\n\nWritten by `make bench`; do not edit. Times are processor time of one "
+        "thread, both ways in turn in one run: only their ratios mean anything on another machine.\n\n"
         f"{setting(document)}\n\n**{met} of {len(figures)} bars met**, "
         f"{len(BARS) - len(figures)} not measured."
     )
@@ -88,21 +87,6 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; columns of numbers are for the reader to align."""
-    names = list(header)
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def number(value: float) -> str:
-    """Three significant digits, no exponent where it can be helped."""
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        digits = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-        return digits if "e" not in digits else f"{value:.0f}"
-    return f"{value:.1e}"
 
 
 def bar_tables(figures: Kept) -> Iterator[str]:
@@ -245,26 +229,6 @@ def readme_section(document: Kept, figures: Kept, kept: list[Kept]) -> str:
             table(("work", "against", "measured", "bar"), rows),
         ]
     )
-
-
-def write_section(path: Path, section: str) -> None:
-    """Put a section between its marks.
-
-    Raises:
-        ValueError: if the file has no such marks.
-    """
-    text = path.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{path} must hold {BEGIN!r} and {END!r} once each")
-    before, _, rest = text.partition(BEGIN)
-    replace_text(path, f"{before}{BEGIN}\n\n{section}\n\n{END}{rest.partition(END)[2]}")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":
