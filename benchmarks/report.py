@@ -62,7 +62,7 @@ def head(document: Kept, figures: Kept) -> str:
     met = sum(is_met(key, figures) for key in figures)
     return (
         "# Results\n\nWritten by `make bench`; do not edit. Times are processor time of one "
-        "thread, both ways in turn in one run: only their ratios mean anything on another machine.\n\n"
+        "thread, both ways in turn in one run: on another machine only ratios mean anything.\n\n"
         f"{setting(document)}\n\n**{met} of {len(figures)} bars met**, "
         f"{len(BARS) - len(figures)} not measured."
     )
