@@ -16,17 +16,22 @@ from ross3d import ConditionedDiT, QueryPooler
 
 
 def slice_rows(hidden: Tensor, starts: Sequence[int], columns: int) -> Tensor:
-    """Take a scene's visual tokens out of the sequence, one row of a view at a time.
+    """Take each scene's visual tokens out of its sequence, one row of a view at a time.
+
+    The backward pass of each row is a gradient as large as all hidden states.
 
     Args:
-        hidden: (t, d) hidden states.
+        hidden: (b, t, d) hidden states.
         starts: position of the first token of each row.
         columns: tokens in a row.
 
     Returns:
-        (n, d), row by row.
+        (b * n, d), row by row.
     """
-    return torch.cat([hidden[start : start + columns] for start in starts])
+    rows = []
+    for scene in range(len(hidden)):
+        rows += [hidden[scene, start : start + columns] for start in starts]
+    return torch.cat(rows)
 
 
 def pool(pooler: QueryPooler, context: Tensor, repeats: int) -> Tensor:

@@ -264,7 +264,8 @@ class Ramp:
 
     def encode(self, images: Tensor) -> SimpleNamespace:
         latents = torch.nn.functional.avg_pool2d(images, 8)
-        posterior = SimpleNamespace(sample=lambda _: latents, mode=lambda: latents)
+        certain = torch.full_like(latents, -100.0)  # the logarithm of no variance
+        posterior = SimpleNamespace(parameters=torch.cat([latents, certain], dim=1))
         return SimpleNamespace(latent_dist=posterior)
 
 
