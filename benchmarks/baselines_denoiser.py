@@ -118,7 +118,7 @@ def view_loss(
     """
     draws = len(t) // len(z0)
     condition = pool(pooler, context, repeats=draws).expand(len(t), -1, -1)
-    kept = alphas_cumprod[t][:, None, None, None]
+    kept = alphas_cumprod.to(t.device)[t][:, None, None, None]
     z_t = kept.sqrt() * z0.repeat_interleave(draws, dim=0) + (1 - kept).sqrt() * noise
     return (denoise(net, z_t, t, condition) - noise).square().mean()
 
