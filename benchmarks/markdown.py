@@ -17,7 +17,9 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, no exponent where it can be helped."""
+    """Three significant digits, three decimals near 1, no exponent where it can be helped."""
+    if 0.9 < value < 1.1 and value != 1:
+        return f"{value:.3f}"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         digits = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
         return digits if "e" not in digits else f"{value:.0f}"

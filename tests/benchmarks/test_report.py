@@ -41,7 +41,9 @@ def run_report(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def filled() -> Fixture:
     run = Fixture()
     judge(run, "unproject", 4.0, baseline=40.0, ours=10.0, measure="ms of CPU", note="noted")
-    with pytest.raises(AssertionError, match=r"step, 8 views x 4 draws: 0.6 x its time; the bar is"):
+    with pytest.raises(
+        AssertionError, match=r"step, 8 views x 4 draws: 0.6 x its time; the bar is"
+    ):
         judge(run, "denoiser", 0.6)
     compare(run, "a packed batch", "one by one", 0.13, "a loss")
     run.extra_info["curve"] = {
@@ -120,7 +122,14 @@ def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (0.123456, "0.123"), (12.3456, "12.3"), (1234.5, "1234"), (1.1e-8, "1.1e-08")],
+    [
+        (0, "0"),
+        (1.00107, "1.001"),
+        (0.123456, "0.123"),
+        (12.3456, "12.3"),
+        (1234.5, "1234"),
+        (1.1e-8, "1.1e-08"),
+    ],
 )
 def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown
