@@ -7,8 +7,6 @@ whatever autocast says: bfloat16 errs by millimetres at arm's length.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -175,12 +173,6 @@ def crop_intrinsics(intrinsics: Tensor, top: int, left: int) -> Tensor:
 def full_precision(values: Tensor) -> Tensor:
     """Float64 stays; every other dtype becomes float32, the least that metres need."""
     return values if values.dtype == torch.float64 else values.float()
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which matrix products keep their inputs' precision."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def ray_matrix(intrinsics: Tensor, poses: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ross3d.core.autocast import without_autocast
 from ross3d.core.shapes import check_shape
-from ross3d.geometry.camera import full_precision, ray_matrix, without_autocast
+from ross3d.geometry.camera import full_precision, ray_matrix
 
 
 @torch.no_grad()

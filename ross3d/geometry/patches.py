@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ross3d.core.autocast import without_autocast
 from ross3d.core.shapes import check_shape
 from ross3d.geometry.camera import (
     camera_rays,
     full_precision,
     ray_matrix,
     scale_intrinsics,
-    without_autocast,
 )
 
 PointPool = Literal["centre", "five", "nine", "minmax"]

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from ross3d.core.autocast import without_autocast
 from ross3d.core.embedding import sincos
 from ross3d.core.pretrained import Pretrained
 from ross3d.core.shapes import check_shape
-from ross3d.geometry.camera import full_precision, without_autocast
+from ross3d.geometry.camera import full_precision
 
 Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 BOUNDS: Bounds = ((-15.0, -15.0, -5.0), (15.0, 15.0, 5.0))  # of the released bins

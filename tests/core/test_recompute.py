@@ -44,5 +44,7 @@ def test_nothing_on_the_way_is_kept_and_the_linear_layer_runs_once() -> None:
 
 def test_compiles() -> None:
     x, linear = torch.randn(3, 5), nn.Linear(5, 2)
-    compiled = torch.compile(lambda x: saving_inputs(normed, x, linear), backend="eager")
+    compiled = torch.compile(
+        lambda x: saving_inputs(normed, x, linear), backend="eager", fullgraph=True
+    )
     torch.testing.assert_close(compiled(x), normed(x, linear))

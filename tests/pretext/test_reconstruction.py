@@ -67,6 +67,31 @@ def test_loss_at_initialisation_is_mean_of_eps_squared(draws: int) -> None:
     assert abs(value.item() - 1.0) < 0.03
 
 
+def test_autocast_leaves_geometry_schedule_and_losses_in_float32() -> None:
+    """Noisy latents and timesteps reach the denoiser bit for bit, whatever autocast says."""
+    loss, (hidden, frames, masked) = make(), inputs()
+    for parameter in loss.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    read: list[tuple[Tensor, ...]] = []
+    loss.denoiser("cross_view").register_forward_pre_hook(lambda _, given: read.append(given[:2]))
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            generator = torch.Generator().manual_seed(0)
+            found.append(loss(hidden, frames, masked, generator=generator))
+            places = loss.places(hidden, frames)
+        assert places is not None
+        assert torch.equal(places[0], make().places(hidden, frames)[0])
+    for (z_t, t), (cast_z_t, cast_t) in zip(read[:2], read[2:], strict=True):
+        assert z_t.dtype == cast_z_t.dtype == torch.float32
+        assert torch.equal(z_t, cast_z_t)
+        assert torch.equal(t, cast_t)
+    for name, value in found[0].items():
+        assert found[1][name].dtype == torch.float32
+        torch.testing.assert_close(found[1][name], value, rtol=2e-2, atol=0)
+
+
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("coords", [True, False])
 def test_empty_mask_step_is_zero_and_reaches_every_parameter(context: str, coords: bool) -> None:
