@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ross3d.core.autocast import without_autocast
 from ross3d.core.shapes import check_shape
 from ross3d.core.tokenizer import latent_size, pack, unpack
 
@@ -95,7 +96,9 @@ class DCTTokenizer:
         """
         latent_size(images, self.stride)
         images = images.to(torch.promote_types(images.dtype, torch.float32))
-        return pack(F.conv2d(images * 2 - 1, self._analysis.to(images), stride=8), self.pack)
+        with without_autocast(images.device):
+            blocks = F.conv2d(images * 2 - 1, self._analysis.to(images), stride=8)
+        return pack(blocks, self.pack)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Synthesise (n, 3, h*stride, w*stride) images from (n, channels, h, w) latents.
@@ -112,4 +115,5 @@ class DCTTokenizer:
         check_shape("latents", latents, "n c h w", c=self.channels)
         latents = latents.to(torch.promote_types(latents.dtype, torch.float32))
         blocks = unpack(latents, self.pack)
-        return F.conv_transpose2d(blocks, self._synthesis.to(blocks), stride=8) / 2 + 0.5
+        with without_autocast(latents.device):
+            return F.conv_transpose2d(blocks, self._synthesis.to(blocks), stride=8) / 2 + 0.5

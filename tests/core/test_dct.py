@@ -175,3 +175,12 @@ def test_without_whitening_errors_count_as_in_pixels() -> None:
 def test_whitening_is_checked() -> None:
     with pytest.raises(ValueError, match=r"whiten must be in \[0, 1\]; got 2"):
         DCTTokenizer(2.0)
+
+
+def test_autocast_leaves_latents_and_pictures_in_float32() -> None:
+    tokenizer, images = DCTTokenizer(), torch.rand(1, 3, 32, 32)
+    latents = tokenizer.encode(images)
+    pictures = tokenizer.decode(latents)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tokenizer.encode(images), latents)
+        assert torch.equal(tokenizer.decode(latents), pictures)
