@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ross3d.geometry.camera import unproject
+from ross3d.geometry.flags import flag
 from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.splat import close_gaps, footprint_radius
 
@@ -122,15 +123,16 @@ def _points(frames: PosedFrames, window: Window) -> Iterator[tuple[slice, Tensor
         poses = frames.poses[:, views].double()
         moved = (to_pixels[:, None, :, :, None] * poses[..., None, :, :]).sum(-2).float()
         column, row, height = unproject(depths, intrinsics, moved).unbind(-1)
-        known = (depths > 0) & (depths <= window.max_depth)
-        kept = known & (height <= ceiling) & (column >= 0) & (column < size)
-        kept &= (row >= 0) & (row < size)
+        known = flag(torch.gt, depths, 0).mul_(flag(torch.le, depths, window.max_depth))
+        kept = flag(torch.le, height, ceiling).mul_(known)
+        for line in (column, row):
+            kept.mul_(flag(torch.ge, line, 0)).mul_(flag(torch.lt, line, size))
         place = row.int().mul_(size).add_(column.int())
         if window.splat:
             drop = poses[..., 2, 3, None, None].float() - height
             radius = footprint_radius(depths, known, intrinsics[..., 0, 0], drop, window.cell)
             place.add_(radius.clamp_(0, window.splat).int(), alpha=size**2)
-        place = torch.where(kept, place, nowhere).long()
+        place = place.sub_(nowhere).mul_(kept.int()).add_(nowhere).long()
         yield views, place.flatten(1), height.contiguous().flatten(1)
 
 
