@@ -31,7 +31,7 @@ def footprint_radius(
         are finer than the picture's.
     """
     half = 0.5 / (focal * cell[:, None])[..., None, None]
-    slant = (depths / drop.abs()).clamp_(1, _STEEPEST)
+    slant = (depths / drop).abs_().clamp_(1, _STEEPEST)
     reach = _surrounded(known).mul_(_DIAGONAL - _BESIDE_UNKNOWN).add_(_BESIDE_UNKNOWN)
     return slant.mul_(depths).mul_(reach).mul_(half).sub_(0.5).ceil_()
 
