@@ -15,8 +15,8 @@ from ross3d.geometry.camera import ray_matrix
 from ross3d.geometry.flags import flag
 
 _STEPS = 1000  # of the tolerance, in which distances are summed
-_CHUNK = 2**18  # points looked at at a time: small views go together, large ones one by one
-_SPARSE = 64  # pixels per point above which a chunk holds fewer points, so that places fit 32 bits
+_CHUNK = 2**18  # points that are looked at at a time: of few points, in several views together
+_WIDE = 2**31  # numbers in memory beyond which their places do not fit 32 bits
 _NEAREST = 0.05  # metres in front of a camera where it sees nothing
 
 
@@ -138,13 +138,13 @@ def vote(
 
 
 class _Visits(NamedTuple):
-    """Points in the pictures of a few views, each of n with one of the views.
+    """Which points are in the pictures of a few views: n pairs of a view and a point.
 
     Attributes:
         view: (n,) which of the views.
         point: (n,) which point.
-        column: (n,) of the pixel that the point falls on.
-        row: (n,) of that pixel.
+        column: (n,) of the pixel that the point falls on, a whole number.
+        row: (n,) of the same pixel.
         depth: (n,) what the view knows there, metres.
         ahead: (n,) how far that is behind the point, metres.
         seen: (n,) 1 where that is known, and the point not hidden behind it by more than the
@@ -169,13 +169,13 @@ class _Visits(NamedTuple):
 def _visits(
     views: Views, points: Tensor, tolerance: float, max_depth: float
 ) -> Iterator[tuple[slice, _Visits]]:
-    """A few views at a time, with the points in their pictures.
+    """Which points are in which pictures, a few views at a time.
 
     Yields:
-        The views, and their visits.
+        The views, and the visits to them.
     """
     n, (m, h, w) = points.shape[1], views.depths.shape
-    step = min(m, max(1, _CHUNK // max(1, n, h * w // _SPARSE)))
+    step = min(m, max(1, _CHUNK // max(1, n)))
     to_pixels, centres = _to_pixels(views)
     owner = torch.arange(step, dtype=torch.int32, device=points.device).repeat_interleave(n)
     for part in (slice(start, start + step) for start in range(0, m, step) if n):
@@ -205,14 +205,15 @@ def _inside(lines: Tensor, h: int, w: int) -> Tensor:
 
 def _read(planes: Tensor, view: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Values (c, n) of planes (m, c, h, w) at rows and columns (n,) of views (n,)."""
-    sizes, (across, *steps) = planes.shape, (planes.stride(dim) for dim in (1, 0, 2, 3))
-    reach = 1 + sum((n - 1) * planes.stride(dim) for dim, n in enumerate(sizes))
-    places = zip((view, row.int(), column.int()), steps, strict=True)
-    place = sum(at * step for at, step in places)
-    first = torch.arange(sizes[1], dtype=torch.int32, device=row.device).mul_(across)
+    (m, c, h, w), (apart, across, down, along) = planes.shape, planes.stride()
+    reach = 1 + (m - 1) * apart + (c - 1) * across + (h - 1) * down + (w - 1) * along
+    kind = torch.int32 if reach < _WIDE else torch.int64
+    place = (view.to(kind) * apart).add_(row.to(kind), alpha=down)
+    place.add_(column.to(kind), alpha=along)
+    first = torch.arange(c, dtype=kind, device=place.device).mul_(across)
     # Not flatten: it would copy views that do not lie one after the other.
     numbers = planes.as_strided((reach,), (1,))
-    return numbers.index_select(0, (place + first[:, None]).flatten()).view(sizes[1], -1)
+    return numbers.index_select(0, (place + first[:, None]).flatten()).view(c, -1)
 
 
 def _to_pixels(views: Views) -> tuple[Tensor, Tensor]:
