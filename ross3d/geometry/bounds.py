@@ -12,6 +12,7 @@ from ross3d.geometry.camera import full_precision, unproject
 from ross3d.geometry.frames import PosedFrames
 
 _SAMPLE = 4096  # pixels per view that histograms are made of
+_CHUNK = 8  # views that are sampled at a time
 _BINS = 8192
 _REACH = 40.96  # metres around the cameras that histograms cover, in bins of about a centimetre
 _HEADROOM = 2.0  # metres above the floor below which nothing is a ceiling
@@ -62,17 +63,17 @@ class Histograms:
 
 
 def _samples(frames: PosedFrames, max_depth: float) -> Iterator[Tensor]:
-    """Evenly taken world points (b, n, 3) of one view after the other, NaN where unknown."""
+    """Evenly taken world points (b, n, 3) of a few views at a time, NaN where unknown."""
     h, w = frames.size
     stride = max(1, -int(-((h * w / _SAMPLE) ** 0.5) // 1))
     first = stride // 2
-    for view in range(frames.views):
-        one = slice(view, view + 1)
-        depths = frames.depths[:, one, first::stride, first::stride].float()
-        intrinsics = full_precision(frames.intrinsics[:, one]).clone()
+    for start in range(0, frames.views, _CHUNK):
+        views = slice(start, start + _CHUNK)
+        depths = frames.depths[:, views, first::stride, first::stride].float()
+        intrinsics = full_precision(frames.intrinsics[:, views]).clone()
         intrinsics[..., :2, 2] -= first
         intrinsics[..., :2, :] /= stride
-        points = unproject(depths, intrinsics, frames.poses[:, one]).float()
+        points = unproject(depths, intrinsics, frames.poses[:, views]).float()
         known = (depths > 0) & (depths <= max_depth)
         yield torch.where(known[..., None], points, torch.nan).flatten(1, 3)
 

@@ -21,7 +21,7 @@ def footprint_radius(
 
     Args:
         depths: (b, m, h, w) along the optical axis, metres.
-        known: (b, m, h, w) True where the depth is.
+        known: (b, m, h, w) 1 where the depth is, else 0.
         focal: (b, m) focal length in pixels.
         drop: (b, m, h, w) height of the camera above the point, metres.
         cell: (b,) width of the picture's pixels, metres.
@@ -31,8 +31,8 @@ def footprint_radius(
         are finer than the picture's.
     """
     half = 0.5 / (focal * cell[:, None])[..., None, None]
-    slant = (depths / drop.abs()).clamp_(1, _STEEPEST)
-    reach = torch.where(_surrounded(known), _DIAGONAL, _BESIDE_UNKNOWN)
+    slant = (depths / drop).abs_().clamp_(1, _STEEPEST)
+    reach = _surrounded(known).mul_(_DIAGONAL - _BESIDE_UNKNOWN).add_(_BESIDE_UNKNOWN)
     return slant.mul_(depths).mul_(reach).mul_(half).sub_(0.5).ceil_()
 
 
@@ -78,10 +78,10 @@ def spread(keys: Tensor, radius: int) -> Tensor:
 
 
 def _surrounded(known: Tensor) -> Tensor:
-    """True where the whole 3 x 3 square is, as far as it lies in the picture."""
+    """1 where the whole 3 x 3 square is, as far as it lies in the picture, else 0."""
     for dim in (-1, -2):
         n, whole = known.shape[dim] - 1, known.clone()
         for mine, other in ((0, 1), (1, 0)):
-            whole.narrow(dim, mine, n).logical_and_(known.narrow(dim, other, n))
+            whole.narrow(dim, mine, n).mul_(known.narrow(dim, other, n))
         known = whole
     return known

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ross3d.geometry.camera import unproject
+from ross3d.geometry.flags import flag
 from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.splat import close_gaps, footprint_radius
 
@@ -60,8 +61,12 @@ class Layers(NamedTuple):
 
 def pack_colours(images: Tensor) -> Tensor:
     """(b, m, h, w) int32 colours of images (b, m, 3, h, w) in [0, 1], 8 bits each."""
-    levels = images.float().clamp(0, 1).nan_to_num_(0.0).mul_(255).round_().int()
-    return (levels[:, :, 0] << 16) | (levels[:, :, 1] << 8) | levels[:, :, 2]
+    shape = images.shape[:2] + images.shape[3:]
+    colours = torch.zeros(shape, dtype=torch.int32, device=images.device)
+    for channel in images.unbind(2):
+        level = channel.float().clamp(0, 1).nan_to_num_(0.0).mul_(255).round_()
+        colours.bitwise_left_shift_(8).bitwise_or_(level.int())
+    return colours
 
 
 def rasterise(frames: PosedFrames, window: Window, payload: Payload) -> Layers:
@@ -83,7 +88,8 @@ def rasterise(frames: PosedFrames, window: Window, payload: Payload) -> Layers:
     lowest = keys.new_full(keys.shape, torch.inf, dtype=torch.float32)
     for views, place, height in _points(frames, window):
         bits = height.view(torch.int32)
-        ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # negative floats sort backwards
+        # Negative floats sort backwards.
+        ordered = (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)
         key = ordered.long().bitwise_left_shift_(24).bitwise_or_(payload(views).flatten(1))
         keys.scatter_reduce_(1, place, key, "amax")
         lowest.scatter_reduce_(1, place, height, "amin")
@@ -113,6 +119,7 @@ def unpack_colours(colours: Tensor) -> Tensor:
 def _points(frames: PosedFrames, window: Window) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Views; and of their points place (radius * s * s + row * s + column) and height, (b, n)."""
     size, nowhere = window.size, (window.splat + 1) * window.size**2
+    middle = (size - 1) / 2  # of the picture; no pixel is farther from it
     step = max(1, _CHUNK // (frames.size[0] * frames.size[1]))
     to_pixels = _to_pixels(window)
     ceiling = window.ceiling[:, None, None, None]
@@ -121,16 +128,20 @@ def _points(frames: PosedFrames, window: Window) -> Iterator[tuple[slice, Tensor
         depths, intrinsics = frames.depths[:, views].float(), frames.intrinsics[:, views].float()
         poses = frames.poses[:, views].double()
         moved = (to_pixels[:, None, :, :, None] * poses[..., None, :, :]).sum(-2).float()
-        column, row, height = unproject(depths, intrinsics, moved).unbind(-1)
-        known = (depths > 0) & (depths <= window.max_depth)
-        kept = known & (height <= ceiling) & (column >= 0) & (column < size)
-        kept &= (row >= 0) & (row < size)
-        place = row.int().mul_(size).add_(column.int())
+        points = unproject(depths, intrinsics, moved)
+        at, height = points[..., :2].floor_(), points[..., 2]
+        # In place as far as possible: new memory takes longer than arithmetic.
+        place, number = at[..., 1].int(), at[..., 0].int()
+        place.mul_(size).add_(number)
+        known = flag(torch.gt, depths, 0).mul_(flag(torch.le, depths, window.max_depth))
+        kept = flag(torch.le, height, ceiling).mul_(known)
+        for inside in at.sub_(middle).abs_().le_(middle).unbind(-1):
+            kept.mul_(inside)
         if window.splat:
             drop = poses[..., 2, 3, None, None].float() - height
             radius = footprint_radius(depths, known, intrinsics[..., 0, 0], drop, window.cell)
-            place.add_(radius.clamp_(0, window.splat).int(), alpha=size**2)
-        place = torch.where(kept, place, nowhere).long()
+            place.add_(number.copy_(radius.clamp_(0, window.splat)), alpha=size**2)
+        place = place.sub_(nowhere).mul_(number.copy_(kept)).add_(nowhere).long()
         yield views, place.flatten(1), height.contiguous().flatten(1)
 
 

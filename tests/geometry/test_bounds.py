@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import make_frames, posed_frames
 from torch import Tensor
 
+from ross3d.geometry import bounds
 from ross3d.geometry.bounds import Histograms, ceiling_height, check_up, square_extent
 from ross3d.geometry.frames import PosedFrames
 
@@ -133,3 +134,12 @@ def test_free_cameras_and_cameras_that_look_down_are_not_refused() -> None:
     down = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).expand(1, 12, 4, 4)
     check_up(down)
     check_up(torch.full((1, 12, 4, 4), torch.nan))
+
+
+def test_views_are_sampled_together_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = make_frames(2, 11, (6, 8))
+    together = Histograms(frames, 50.0).counts
+    monkeypatch.setattr(bounds, "_CHUNK", 1)
+    one_by_one = Histograms(frames, 50.0).counts
+    assert together.equal(one_by_one)
+    assert together[:, 2].sum(-1).equal(frames.valid.flatten(1).sum(-1))

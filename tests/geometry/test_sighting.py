@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import posed_frames, seeds
+from strategies import make_frames, posed_frames, seeds
 from torch import Tensor
 
+from ross3d.geometry import sighting
 from ross3d.geometry.camera import project
 from ross3d.geometry.frames import PosedFrames
 from ross3d.geometry.sighting import Views, look, settle, vote
@@ -97,3 +99,49 @@ def test_nothing_is_seen_without_depth() -> None:
     assert seen.noise == 0
     assert settle(views, points, TOLERANCE, FAR).equal(points)
     assert (vote(views, torch.ones(2, 5, 5).long(), points, TOLERANCE, FAR) == -1).all()
+
+
+def all_seen(views: Views, labels: Tensor, points: Tensor) -> list[Tensor]:
+    how = points, TOLERANCE, FAR
+    return [settle(views, *how), *look(views, *how), vote(views, labels, *how)]
+
+
+@given(posed_frames(), seeds)
+def test_views_are_seen_together_as_one_by_one(frames: PosedFrames, seed: int) -> None:
+    views, points = views_of(frames), near_surfaces(frames, seed)
+    labels = torch.arange(views.depths.numel()).view(views.depths.shape) % 3
+    together = all_seen(views, labels, points)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sighting, "_CHUNK", 2 * points.shape[1])
+        in_pairs = all_seen(views, labels, points)
+        patch.setattr(sighting, "_CHUNK", 1)
+        patch.setattr(sighting, "_WIDE", 0)
+        one_by_one = all_seen(views, labels, points)
+    assert all(
+        x.equal(y) and x.equal(z) for x, y, z in zip(together, in_pairs, one_by_one, strict=True)
+    )
+
+
+@given(posed_frames(), seeds)
+def test_views_are_read_where_they_lie(frames: PosedFrames, seed: int) -> None:
+    views, points = views_of(frames), near_surfaces(frames, seed)
+    labels = torch.arange(views.depths.numel()).view(views.depths.shape) % 3
+    lying = Views(
+        views.images.movedim(1, -1).contiguous().movedim(-1, 1),
+        torch.stack([views.depths, views.depths], -1)[..., 1].mT.contiguous().mT,
+        views.intrinsics,
+        views.poses,
+    )
+    expected = all_seen(views, labels, points)
+    found = all_seen(lying, labels.mT.contiguous().mT, points)
+    assert all(x.equal(y) for x, y in zip(expected, found, strict=True))
+    repeated = Views(*(x[:1].expand(3, *x.shape[1:]) for x in views))
+    copied = Views(*(x.clone() for x in repeated))
+    same = [all_seen(x, labels[:1].expand(3, -1, -1), points) for x in (repeated, copied)]
+    assert all(x.equal(y) for x, y in zip(*same, strict=True))
+
+
+def test_no_points_are_nowhere() -> None:
+    frames = make_frames(1, 2, (4, 4))
+    settled, colour, *_ = all_seen(views_of(frames), torch.zeros(2, 4, 4).long(), torch.ones(3, 0))
+    assert settled.shape == colour.shape == (3, 0)

@@ -48,22 +48,22 @@ def test_footprints_grow_with_depth_and_slant() -> None:
     drop = torch.tensor([1.0, 2.0, 4.0, 2.0]).view(1, 1, 1, 4)
     focal, cell = torch.tensor([[100.0]]), torch.tensor([0.01])
     # One and a half times 1, 2, 4 and 8 pixels wide.
-    assert footprint_radius(depths, depths > 0, focal, drop, cell).flatten().tolist() == [
+    assert footprint_radius(depths, (depths > 0).float(), focal, drop, cell).flatten().tolist() == [
         1,
         1,
         3,
         6,
     ]
-    level = footprint_radius(depths, depths > 0, focal, torch.zeros_like(drop), cell)
+    level = footprint_radius(depths, (depths > 0).float(), focal, torch.zeros_like(drop), cell)
     assert level.flatten().tolist() == [2, 4, 9, 9]
-    assert (footprint_radius(depths, depths > 0, focal * 100, drop, cell) <= 0).all()
+    assert (footprint_radius(depths, (depths > 0).float(), focal * 100, drop, cell) <= 0).all()
 
 
 def test_pixels_beside_unknown_depth_reach_beyond_it() -> None:
     depths = torch.full((1, 1, 5, 5), 4.0)
     depths[..., 1, 0] = 0
     focal, cell = torch.tensor([[100.0]]), torch.tensor([0.01])
-    radius = footprint_radius(depths, depths > 0, focal, depths.clone(), cell)[0, 0]
+    radius = footprint_radius(depths, (depths > 0).float(), focal, depths.clone(), cell)[0, 0]
     beside = torch.zeros(5, 5, dtype=torch.bool)
     beside[:3, :2] = True
     beside[1, 0] = False
