@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ross3d import check_shape, gather_tokens, join_tokens, require, token_positions
 
 from .lmm_protocol import Grid, LMMOutput
-from .segments import segment_mask, segment_positions
+from .segments import CausalMask, segment_mask, segment_positions
 from .text import text_loss
 
 if TYPE_CHECKING:
@@ -189,8 +189,9 @@ class HostLMM(nn.Module, ABC):
         return segment_positions(segments)
 
     def _mask(self, placeholder: Tensor, segments: Tensor) -> Tensor:
-        together = placeholder if self.visual_attention == "bidirectional" else None
-        return segment_mask(segments, self.dtype, together)
+        if self.visual_attention == "bidirectional":
+            return segment_mask(segments, self.dtype, placeholder)
+        return segment_mask(segments, self.dtype).as_subclass(CausalMask)
 
     @contextmanager
     def _prefill(self, input_ids: Tensor) -> Iterator[None]:

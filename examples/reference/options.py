@@ -52,6 +52,8 @@ def parse_options(description: str) -> argparse.Namespace:
                 option = f"--{name.replace('_', '-')}"
                 parser.error(f"{option} must be {was}, as saved in {config}; got {given}")
     args.out = out
+    if args.threads is None:  # one that waits for a core makes all the others wait for it
+        args.threads = max(1, (os.cpu_count() or 1) - args.workers)
     return args
 
 
@@ -79,7 +81,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     add("--instruction", default="none", choices=INSTRUCTION, help="prompts with words on space")
     add("--grounding-pretext", default="on", choices=["on", "off"], help="on = as other scenes")
     add("--several", default="any", choices=["any", "each"], help="targets that a query must find")
-    add("--threads", type=int, default=os.cpu_count() or 1)
+    add("--threads", type=int, default=None, help="default: one per core that no worker has")
     add("--workers", type=int, default=1, help="processes that prepare batches")
     add("--save-every", type=int, default=100, help="steps between checkpoints")
     add("--evaluate", type=int, default=48, help="held-out scenes judged; 0 = none")

@@ -161,10 +161,14 @@ class QueryPooler(Pretrained):
         if not self.position_dim:
             raise ValueError("at must be None where position_dim is 0; got a tensor")
         check_shape("at", at, "b s 3", b=tokens.shape[0], s=tokens.shape[1])
+        place = _metric_code(at, self.position_dim)
         if placed is not None:
             check_shape("placed", placed, "b s", b=tokens.shape[0], s=tokens.shape[1])
-        codes = self._codes(at, None, placed).to(keys.dtype)
-        return torch.add(keys, self.position(codes))
+            _check_boolean("placed", placed)
+            place = torch.where(placed[..., None], place, 0)
+        # A token has no ray, so half of the matrix is not needed.
+        weight = self.position.weight[:, : self.position_dim]
+        return torch.add(keys, F.linear(place.to(keys.dtype), weight))
 
     def _codes(self, where: Tensor, rays: Tensor | None, known: Tensor | None) -> Tensor:
         b, n = where.shape[:2]
@@ -176,10 +180,14 @@ class QueryPooler(Pretrained):
         if known is None:
             return torch.cat((place, torch.zeros_like(ray)), dim=-1)
         check_shape("known", known, "b n", b=b, n=n)
-        if known.dtype != torch.bool:
-            raise ValueError(f"known must be boolean; got {known.dtype}")
+        _check_boolean("known", known)
         known = known[..., None]
         return torch.cat((torch.where(known, place, 0), torch.where(known, 0, ray)), dim=-1)
+
+
+def _check_boolean(name: str, tensor: Tensor) -> None:
+    if tensor.dtype != torch.bool:
+        raise ValueError(f"{name} must be boolean; got {tensor.dtype}")
 
 
 def _normed_linear(context: Tensor, linear: nn.Linear) -> Tensor:

@@ -50,16 +50,22 @@ def slow_pooler(
     rays: Tensor | None = None,
     known: Tensor | None = None,
     valid: Tensor | None = None,
+    at: Tensor | None = None,
+    placed: Tensor | None = None,
 ) -> Tensor:
     """The definition in float64: one query, one head and one scene at a time."""
     weights = {name: x.detach().double() for name, x in pooler.named_parameters()}
     out = []
     for i, scene in enumerate(context.double()):
-        kept = scene if valid is None else scene[valid[i]]
+        read_here = range(len(scene)) if valid is None else valid[i].nonzero()[:, 0].tolist()
+        kept = scene[list(read_here)]
         centred = kept - kept.mean(-1, keepdim=True)
         normal = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
         tokens = normal * normal.sigmoid() @ weights["proj.weight"].T + weights["proj.bias"]
         keys, values = tokens @ weights["key.weight"].T, tokens @ weights["value.weight"].T
+        for row, token in enumerate(read_here):
+            if at is not None and (placed is None or placed[i, token]):
+                keys[row] += weights["position.weight"][:, :CODE] @ slow_code(at[i, token])
         for n in range(Q if where is None else where.shape[1]):
             query = weights["queries"][n % Q]
             if where is not None:
@@ -85,13 +91,17 @@ def slow_pooler(
         ("context", "where", "known"),
         ("context", "where", "rays"),
         ("context", "where", "rays", "known", "valid"),
+        ("context", "where", "at"),
+        ("context", "where", "rays", "known", "valid", "at", "placed"),
     ],
 )
 def test_equals_the_definition(given_names: tuple[str, ...]) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         pooler = build()
-        inputs = {name: x for name, x in draw(dtype=torch.float64).items() if name in given_names}
+        drawn = draw(dtype=torch.float64)
+        drawn |= {"at": 3 * torch.randn(2, 7, 3), "placed": torch.rand(2, 7) > 0.4}
+        inputs = {name: x for name, x in drawn.items() if name in given_names}
         expected = slow_pooler(pooler, **inputs)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -357,6 +367,8 @@ def test_places_of_the_context_are_checked() -> None:
         pooler(context, at=torch.zeros(1, 4, 3))
     with pytest.raises(ValueError, match="placed must be of shape"):
         pooler(context, at=torch.zeros(1, 5, 3), placed=torch.ones(1, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"placed must be boolean; got torch\.float32"):
+        pooler(context, at=torch.zeros(1, 5, 3), placed=torch.ones(1, 5))
     with pytest.raises(ValueError, match="at must be None where position_dim is 0"):
         QueryPooler(2, 8, 16, 2, position_dim=0)(context, at=torch.zeros(1, 5, 3))
 

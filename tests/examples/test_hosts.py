@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from hosts import make, on_every_host, padded, with_both_attentions
+from reference import segments
 from reference.text import IGNORE
 from tiny_host import FIRST_WORD, PAD, VIEWS, VOCAB
 from torch import Tensor
@@ -141,13 +142,18 @@ def test_a_batch_of_two_is_two_batches_of_one(name: str) -> None:
 
 
 @on_every_host
-def test_activation_checkpointing_changes_no_gradient(name: str) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_activation_checkpointing_changes_no_gradient(
+    name: str, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SHORTEST", 4)
     host = make(name)
     lmm, images, ids = host.lmm, host.images(), host.ids()
+    turns = torch.zeros_like(ids) if apart and host.masks else None
 
     def gradients() -> list[Tensor | None]:
         lmm.zero_grad()
-        lmm.decode(lmm.encode(images), ids)[1].square().mean().backward()
+        lmm.decode(lmm.encode(images), ids, segments=turns)[1].square().mean().backward()
         return [None if p.grad is None else p.grad.clone() for p in lmm.parameters()]
 
     plain = gradients()
@@ -161,8 +167,10 @@ def test_activation_checkpointing_changes_no_gradient(name: str) -> None:
 
 
 @on_every_host
+@pytest.mark.parametrize("shortest", [segments.SHORTEST, 4])
 @torch.no_grad()
-def test_turns_are_independent(name: str) -> None:
+def test_turns_are_independent(name: str, shortest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SHORTEST", shortest)
     host = make(name)
     if not host.masks:
         pytest.skip("takes no mask of which token sees which")
@@ -170,12 +178,12 @@ def test_turns_are_independent(name: str) -> None:
     visual = lmm.encode(host.images())
     second = torch.randint(FIRST_WORD, VOCAB, (2, 4))
     scene = len(lmm.scene_ids(VIEWS))
-    segments = torch.tensor([0] * scene + [1] * 3 + [2] * 4 + [-1] * 2).repeat(2, 1)
+    turns = torch.tensor([0] * scene + [1] * 3 + [2] * 4 + [-1] * 2).repeat(2, 1)
     both = pad(torch.cat([ids, second], dim=1), (0, 2), value=PAD)
-    output, hidden = lmm.decode(visual, both, segments=segments)
+    output, hidden = lmm.decode(visual, both, segments=turns)
     for turn, words in ((1, ids[:, scene:]), (2, second)):
         alone, alone_hidden = lmm.decode(visual, torch.cat([ids[:, :scene], words], dim=1))
-        said = output.last_hidden_state[segments == turn].unflatten(0, (2, -1))
+        said = output.last_hidden_state[turns == turn].unflatten(0, (2, -1))
         close(said, alone.last_hidden_state[:, scene:])
         close(hidden, alone_hidden)
 

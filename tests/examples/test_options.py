@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 from reference.chat_format import SPATIAL
 from reference.data.scene import Scene
 from reference.data.sources import RoomSource
-from reference.options import build_parser, run_collators, run_tokenizer
+from reference.options import build_parser, parse_options, run_collators, run_tokenizer
 from tiny import tiny_ross3d
 
 SOURCE = RoomSource(views=4, size=32, turns=3, hidden=1)
@@ -21,6 +25,31 @@ def test_the_defaults_are_those_of_earlier_runs() -> None:
     assert [options[name] for name in chosen] == ["mixed", "answer", "none", "on", "any"]
     plain, tokenizer = run_tokenizer(SOURCE, {}), run_tokenizer(SOURCE, options)
     assert plain.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "expected"),
+    [
+        (8, [], 7),
+        (2, [], 1),
+        (1, [], 1),
+        (None, [], 1),
+        (8, ["--workers", "3"], 5),
+        (2, ["--workers", "0"], 2),
+        (2, ["--workers", "4"], 1),
+        (2, ["--threads", "2"], 2),
+    ],
+)
+def test_training_leaves_a_core_to_each_worker(
+    cores: int | None,
+    given: list[str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(sys, "argv", ["train", "--out", str(tmp_path), *given])
+    assert parse_options("").threads == expected
 
 
 @pytest.mark.parametrize(

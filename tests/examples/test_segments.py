@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reference.segments import segment_mask, segment_positions, segment_shift
+import torch.nn.functional as F
+from reference.segments import CausalMask, segment_mask, segment_positions, segment_shift
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 SEGMENTS = torch.tensor([[0, 0, 1, 1, 1, 2, 2, 3], [0, 0, 1, 2, 2, -1, -1, -1]])
 
@@ -86,3 +89,57 @@ def test_the_shift_turns_ordinary_positions_into_those_of_turns() -> None:
     shifted = ordinary - segment_shift(segments)
     assert torch.equal(shifted[kept], segment_positions(segments)[kept])
     assert not segment_shift(segments)[~kept].any()
+
+
+def drawn(b: int, t: int) -> tuple[Tensor, list[Tensor]]:
+    """A mask (b, 1, t, t) of random turns, and queries, keys and values (b, 2, t, 4)."""
+    torch.manual_seed(0)
+    mask = segment_mask(torch.randint(0, 3, (b, t)).sort(dim=1).values, torch.float32).double()
+    return mask, [torch.randn(b, 2, t, 4, dtype=torch.float64).requires_grad_() for _ in range(3)]
+
+
+@pytest.mark.parametrize("t", [1, 63, 64, 65, 200, 643])
+def test_blocks_change_neither_what_is_read_nor_a_gradient(t: int) -> None:
+    mask, (q, k, v) = drawn(2, t)
+    expected = (q @ k.mT * 0.7 + mask).softmax(dim=-1) @ v
+    read = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask.as_subclass(CausalMask), dropout_p=0.0, scale=0.7
+    )
+    assert type(read) is Tensor
+    torch.testing.assert_close(read, expected, rtol=0, atol=1e-12)
+    towards = torch.randn_like(read)
+    found, wanted = (torch.autograd.grad(x, (q, k, v), towards) for x in (read, expected))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_blocks_leave_out_what_is_later() -> None:
+    mask, qkv = drawn(1, 640)
+    arithmetic = []
+    for each in (mask, mask.as_subclass(CausalMask)):
+        with FlopCounterMode(display=False) as counter:
+            F.scaled_dot_product_attention(*qkv, attn_mask=each)
+        arithmetic.append(counter.get_total_flops())
+    assert arithmetic[1] == pytest.approx(0.6 * arithmetic[0])
+
+
+def test_queries_that_are_not_the_keys_are_read_in_one_go() -> None:
+    mask, (q, k, v) = drawn(1, 200)
+    some = mask[:, :, 100:]
+    plain, causal = (
+        F.scaled_dot_product_attention(q[:, :, 100:], k, v, attn_mask=x)
+        for x in (some, some.as_subclass(CausalMask))
+    )
+    assert torch.equal(plain, causal)
+
+
+def test_to_other_functions_a_causal_mask_is_a_tensor() -> None:
+    mask, (q, k, _) = drawn(1, 5)
+    causal = mask.as_subclass(CausalMask)
+    for found, expected in (
+        (q @ k.mT + causal, q @ k.mT + mask),
+        (causal[..., 2:], mask[..., 2:]),
+        (causal.to(torch.float32), mask.to(torch.float32)),
+    ):
+        assert type(found) is Tensor
+        assert torch.equal(found, expected)
+    assert causal.shape == mask.shape
