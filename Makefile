@@ -12,16 +12,18 @@ test: $(VENV)/.dev  ## set up, then run every test
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov=ross3d $(ARGS)
 
 BENCH := $(BIN)/python -m pytest -q -p no:cacheprovider
-SECOND := $(addprefix benchmarks/test_,training_step.py geometry.py sampling.py voxels.py data.py)
-FIRST := $(filter-out benchmarks/test_train.py $(SECOND),$(wildcard benchmarks/test_*.py))
-QUICK := $(addprefix benchmarks/test_,tokens.py geometry.py grounding.py training_step.py)
+file = $(addprefix benchmarks/test_,$(addsuffix .py,$(1)))
+# What two at a time would disturb comes first, alone; whole steps and counts share the machine.
+ALONE := $(call file,train denoiser tokens geometry voxels sampling bev bev_quality grounding)
+STEPS := $(call file,training_step)
+OTHERS := $(filter-out $(ALONE) $(STEPS),$(wildcard benchmarks/test_*.py))
+QUICK := $(call file,tokens geometry grounding training_step)
 
-bench: $(VENV)/.dev  ## run the benchmarks, a process per core; writes benchmarks/RESULTS.md and README's section
+bench: $(VENV)/.dev  ## run the benchmarks; writes benchmarks/RESULTS.md and README's section
 	mkdir -p .benchmarks && rm -f .benchmarks/*.json
-	-$(BENCH) benchmarks/test_train.py --benchmark-json=.benchmarks/train.json
-	-$(BENCH) $(SECOND) --benchmark-json=.benchmarks/second.json > .benchmarks/second.log 2>&1 & \
-	$(BENCH) $(FIRST) --benchmark-json=.benchmarks/first.json > .benchmarks/first.log 2>&1; wait; \
-	tail -n 30 .benchmarks/first.log .benchmarks/second.log
+	-$(BENCH) $(ALONE) --benchmark-json=.benchmarks/alone.json
+	-$(BENCH) $(STEPS) --benchmark-json=.benchmarks/steps.json > .benchmarks/steps.log 2>&1 & \
+	$(BENCH) $(OTHERS) --benchmark-json=.benchmarks/others.json; wait; cat .benchmarks/steps.log
 	$(BIN)/python -m benchmarks.report .benchmarks/*.json --readme README.md
 
 bench-quick: $(VENV)/.dev  ## the same in two minutes: some of them, shown and not kept

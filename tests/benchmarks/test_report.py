@@ -138,3 +138,4 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 def test_growth_is_the_exponent() -> None:
     assert growth([[2, 3.0], [4, 12.0]]) == pytest.approx(2.0)
     assert growth([[2, 3.0], [3, 100.0], [4, 3.0]]) == pytest.approx(0.0)
+    assert growth([[2, 0.0], [4, 0.0]]) == 0.0, "what costs nothing does not grow"
