@@ -12,12 +12,12 @@ test: $(VENV)/.dev  ## set up, then run every test
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --cov=ross3d $(ARGS)
 
 BENCH := $(BIN)/python -m pytest -q -p no:cacheprovider
-file = $(addprefix benchmarks/test_,$(addsuffix .py,$(1)))
+files = $(addprefix benchmarks/test_,$(addsuffix .py,$(1)))
 # What two at a time would disturb comes first, alone; whole steps and counts share the machine.
-ALONE := $(call file,train denoiser tokens geometry voxels sampling bev bev_quality grounding)
-STEPS := $(call file,training_step)
+ALONE := $(call files,train denoiser tokens geometry voxels sampling bev bev_quality grounding)
+STEPS := $(call files,training_step)
 OTHERS := $(filter-out $(ALONE) $(STEPS),$(wildcard benchmarks/test_*.py))
-QUICK := $(call file,tokens geometry grounding training_step)
+QUICK := $(call files,tokens geometry grounding training_step)
 
 bench: $(VENV)/.dev  ## run the benchmarks; writes benchmarks/RESULTS.md and README's section
 	mkdir -p .benchmarks && rm -f .benchmarks/*.json
