@@ -87,4 +87,5 @@ def test_scaling_with_views(benchmark: Any, frames: PosedFrames, name: str) -> N
     benchmark.pedantic(lambda: work(*cameras), rounds=1)
     # Linear, within a factor of two that a busy machine may add; from where maps are too large for
     # the allocator to keep, and every result pays for fresh memory.
-    assert points[-1][1] / points[1][1] < 2 * points[-1][0] / points[1][0]
+    (few, less), (many, more) = points[2], points[-1]
+    assert more / less < 2 * many / few
