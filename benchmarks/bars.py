@@ -62,7 +62,7 @@ BARS = {
     "saved": Bar(COST, "both tasks, most activations alive, counted", "text only", "x", 1.01, True),
     "replica": Bar(COST, "both tasks every step, 1/16 width", "text only", TIME, 1.10, True),
     "replica-every-4": Bar(COST, "both tasks, Δt = 4, 1/16 width", "text only", TIME, 1.04, True),
-    "train": Bar(COST, "make train, scenes per second", "the commit before", FASTER, 1.0),
+    "train": Bar(COST, "make train, scenes per second", "before (dc882bc)", FASTER, 1.0),
     "logits": Bar(COST, "text loss, an eighth of the length", "logits everywhere", FASTER, 5.0),
     "logits-saved": Bar(COST, "its activations", "logits everywhere", SAVED, 0.05, True),
     "unproject": Bar(GEOMETRY, "back-project 32 x 480 x 640", HOMOGENEOUS, FASTER, 3.3),

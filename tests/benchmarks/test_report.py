@@ -27,7 +27,7 @@ def document(tmp_path: Path, *runs: Fixture) -> Path:
         "machine_info": {"cpu": {"brand_raw": "A CPU", "count": 2}, "python_version": "3.11.7"},
         "commit_info": {"id": "0123456789abcdef", "dirty": False},
         "datetime": "2026-11-28T03:00:00+00:00",
-        "benchmarks": [{"extra_info": run.extra_info} for run in runs],
+        "benchmarks": [{"name": "test_it", "extra_info": run.extra_info} for run in runs],
     }
     path.write_text(json.dumps(kept))
     return path
@@ -88,7 +88,7 @@ def test_everything_that_was_kept_is_shown(
     assert "| render | MB held | 1 | 5 | 4 | 5 | 0.00 |" in text
     assert "| a packed batch | one by one | 0.13 | a loss |" in text
     assert "| 196 cells | xformers |  | CUDA only |" in text
-    assert "| 82 | frames | colour 27% |" in text
+    assert "| it | 82 frames | colour 27% |" in text
     assert text.count("not measured |") == len(BARS) - 2
     assert (tmp_path / "results" / "frames.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -108,6 +108,7 @@ def test_readme_gets_a_section_and_keeps_the_rest(
         assert text.endswith(f"\n\n{END}\n\nafter\n")
         assert "old figures" not in text
         assert "1 of 2 bars met" in text
+        assert "| 0.6 x its time | ≤ 0.55, **missed** |" in text
         assert "| + both, released (views every 4th) | 1.012x | 1.12x |" in text
     assert not list(tmp_path.glob(".tmp*"))
 
