@@ -141,6 +141,10 @@ def step_tables(kept: list[Kept]) -> Iterator[str]:
         ]
         yield table(("step", "cost", "unit"), absolute)
     for run in kept:
+        if "parts" in run:
+            rows = [[name, *(number(each) for each in both)] for name, *both in run["parts"]]
+            header = ("part, at full size, counted", "forward, TFLOP", "backward, TFLOP")
+            yield table(header, rows)
         if "memory_table" in run:
             rows = [
                 [k, number(v["saved"]), number(v["peak"])] for k, v in run["memory_table"].items()

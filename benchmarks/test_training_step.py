@@ -16,6 +16,7 @@ from reference.presets import PRESETS
 from benchmarks.bars import judge
 from benchmarks.counted import count_arithmetic, count_memory
 from benchmarks.in_turn import seconds
+from benchmarks.parts import count_parts
 from benchmarks.replica import TASKS, Replica, pretext_seconds, small
 
 COUNTED = {"text only": "none", "+ cross-view": "cross_view", "+ global-view": "global_view"}
@@ -46,6 +47,7 @@ def test_counted_arithmetic(benchmark: Any) -> None:
         "absolute": {**teraflops, "text only, logits everywhere": everywhere},
         "rows": {**rows, "text only, logits everywhere": everywhere / teraflops["text only"]},
     }
+    benchmark.extra_info["parts"] = list(count_parts())
     both, text = teraflops["+ both"], teraflops["text only"]
     beside = {"baseline": text, "ours": both, "measure": "TFLOP"}
     judge(benchmark, "flops", both / text, **beside)

@@ -61,6 +61,7 @@ def filled() -> Fixture:
         "absolute": {"text only": 100.0},
         "rows": {"text only": 1.0, "+ both, released (views every 4th)": 1.0123},
     }
+    run.extra_info["parts"] = [["language model", 109.8, 219.6]]
     run.extra_info["memory_table"] = {"text only": {"saved": 2.0, "peak": 3.5}}
     run.extra_info["backends"] = {
         "sdpa": {"runs": True, "ms": 3.25},
@@ -84,6 +85,7 @@ def test_everything_that_was_kept_is_shown(
     assert "- back-project 32 x 480 x 640: noted" in text
     assert "| + both, released (views every 4th) | 1.012x | 1.12x |" in text
     assert "| text only | 2 | 3.5 |" in text
+    assert "| language model | 110 | 220 |" in text
     assert "| render | ms of CPU | 1 | 10 | 4 | 40 | 1.00 |" in text
     assert "| render | MB held | 1 | 5 | 4 | 5 | 0.00 |" in text
     assert "| a packed batch | one by one | 0.13 | a loss |" in text
