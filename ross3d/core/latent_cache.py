@@ -46,7 +46,7 @@ class LatentCache:
         max_bytes: the bound, of the sizes of all files.
 
     Raises:
-        ValueError: if ``max_bytes`` is less than 1.
+        ValueError: if ``max_bytes`` is less than 1, or ``folder`` is a file.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -61,7 +61,10 @@ class LatentCache:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1; got {max_bytes}")
         self.folder, self.max_bytes = Path(folder), max_bytes
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(f"folder must be a folder; got {self.folder}, a file") from error
         self._room = 0  # bytes that may be written before the next look at the folder
 
     def path(self, key: str) -> Path:

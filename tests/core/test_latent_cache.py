@@ -311,3 +311,12 @@ def test_processes_hammer_one_small_cache(tmp_path: Path) -> None:
     assert total(tmp_path / "cache") <= 20 * size * (1 + (processes - 1) / SHARE) + size
     assert highest > 0
     assert not list((tmp_path / "cache").rglob(".tmp-*"))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "below"):
+        with pytest.raises(ValueError, match=r"folder must be a folder; got .*file.*, a file"):
+            LatentCache(folder)
+    assert file.read_bytes() == b""
